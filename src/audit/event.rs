@@ -1,0 +1,196 @@
+//! Typed events. No field can hold a credential: ids, rule names from the configuration, and words of this program.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::authentication::{AuthenticationId, Owner};
+
+/// What was done, or was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Action {
+    /// The daemon started, with its vault unlocked.
+    #[serde(rename = "daemon.start")]
+    Start,
+    /// The daemon drained.
+    #[serde(rename = "daemon.stop")]
+    Stop,
+    /// The configuration was read again.
+    #[serde(rename = "daemon.reload")]
+    Reload,
+    /// A torn last line, left by a crash, was cut off.
+    #[serde(rename = "audit.repair")]
+    Repair,
+    /// The vault was made.
+    #[serde(rename = "vault.create")]
+    CreateVault,
+    /// A key was tried on the vault.
+    #[serde(rename = "vault.unlock")]
+    Unlock,
+    /// Tray was asked for a user token.
+    #[serde(rename = "token.mint")]
+    MintToken,
+    /// Tray was asked which workspace the API user's token belongs to.
+    #[serde(rename = "workspace.verify")]
+    VerifyWorkspace,
+    /// An authentication was read in full from Tray.
+    #[serde(rename = "authentication.pull")]
+    Pull,
+    /// A held secret was destroyed.
+    #[serde(rename = "authentication.destroy")]
+    Destroy,
+    /// A local caller asked for metadata.
+    #[serde(rename = "authentication.list")]
+    List,
+    /// A local caller asked for a secret.
+    #[serde(rename = "authentication.read")]
+    Read,
+    /// A local caller asked for a synchronisation.
+    #[serde(rename = "sync.request")]
+    RequestSync,
+    /// A dropped file was claimed and read.
+    #[serde(rename = "ingest.claim")]
+    Claim,
+    /// A dropped document was journaled, sealed.
+    #[serde(rename = "ingest.journal")]
+    Journal,
+    /// A dropped document was rejected.
+    #[serde(rename = "ingest.reject")]
+    Reject,
+    /// An authentication is about to be created in Tray.
+    #[serde(rename = "ingest.create")]
+    Create,
+    /// An authentication is about to be replaced in Tray.
+    #[serde(rename = "ingest.update")]
+    Update,
+    /// An authentication is about to be deleted in Tray.
+    #[serde(rename = "ingest.delete")]
+    Delete,
+    /// What became of a document that was sent.
+    #[serde(rename = "ingest.settle")]
+    Settle,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is about to be done; a later entry says how it ended.
+    Begun,
+    /// It was done.
+    Done,
+    /// Policy refused it.
+    Refused,
+    /// It was tried and failed.
+    Failed,
+}
+
+/// A local caller, as the kernel names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Actor {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// The systemd unit, where the kernel could tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+}
+
+/// What it was done to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The authentication.
+    pub authentication: Option<AuthenticationId>,
+    /// Its owner; the log keeps a keyed fingerprint of it.
+    pub owner: Option<Owner>,
+    /// The intent of a dropped document.
+    pub intent: Option<Uuid>,
+}
+
+impl Target {
+    /// An authentication of a known owner.
+    pub fn authentication(id: AuthenticationId, owner: &Owner) -> Self {
+        Self { authentication: Some(id), owner: Some(owner.clone()), intent: None }
+    }
+
+    /// A principal as a whole.
+    pub fn owner(owner: &Owner) -> Self {
+        Self { owner: Some(owner.clone()), ..Self::default() }
+    }
+
+    /// A dropped document.
+    pub fn intent(intent: Uuid) -> Self {
+        Self { intent: Some(intent), ..Self::default() }
+    }
+}
+
+/// One thing to record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub(super) action: Action,
+    pub(super) outcome: Outcome,
+    pub(super) target: Target,
+    pub(super) actor: Option<Actor>,
+    pub(super) reason: Option<&'static str>,
+    pub(super) rule: Option<String>,
+    pub(super) request: Option<Uuid>,
+    pub(super) generation: Option<u64>,
+}
+
+impl Event {
+    /// An event without a target.
+    pub fn new(action: Action, outcome: Outcome) -> Self {
+        Self {
+            action,
+            outcome,
+            target: Target::default(),
+            actor: None,
+            reason: None,
+            rule: None,
+            request: None,
+            generation: None,
+        }
+    }
+
+    /// What it was done to.
+    #[must_use]
+    pub fn on(mut self, target: Target) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// Who asked for it.
+    #[must_use]
+    pub fn by(mut self, actor: Actor) -> Self {
+        self.actor = Some(actor);
+        self
+    }
+
+    /// Why it ended so: a clause of this program's, never text that came from outside.
+    #[must_use]
+    pub fn because(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// The rule of the configuration that decided it.
+    #[must_use]
+    pub fn under(mut self, rule: Option<&str>) -> Self {
+        self.rule = rule.map(str::to_owned);
+        self
+    }
+
+    /// The request's id, as its answer carries it.
+    #[must_use]
+    pub fn request(mut self, id: Uuid) -> Self {
+        self.request = Some(id);
+        self
+    }
+
+    /// The generation of the cache that it belongs to.
+    #[must_use]
+    pub fn generation(mut self, generation: u64) -> Self {
+        self.generation = Some(generation);
+        self
+    }
+}

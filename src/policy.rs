@@ -1,0 +1,443 @@
+//! Pure decisions: which authentications may be pulled in full, and who on this host may see what. Nothing here does
+//! I/O; user and group names are numbers by the time they arrive.
+
+use serde::{Deserialize, Serialize};
+use wildmatch::WildMatch;
+
+use crate::authentication::{AuthenticationId, Metadata, Principal};
+
+/// The rules of `[pull]`, `[access]` and `[workflow_guard]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Which authentications are pulled in full.
+    pub pull: PullConfig,
+    /// Who may ask for what on `api.sock`.
+    pub access: AccessConfig,
+    /// Who never gets a secret.
+    pub workflow_guard: GuardConfig,
+}
+
+/// `[pull]`: ordered rules, the first that matches decides; what none names is not pulled.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PullConfig {
+    /// The rules, in order.
+    pub rules: Vec<PullRule>,
+}
+
+/// `[access]`: rules that grant; what none grants is refused.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessConfig {
+    /// The rules; each adds to what the others grant.
+    pub rules: Vec<AccessRule>,
+}
+
+/// `[workflow_guard]`: through these a workflow could reach a secret, and the secret its logs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GuardConfig {
+    /// Users, by name or number.
+    pub users: Vec<String>,
+    /// systemd units, as globs.
+    pub units: Vec<String>,
+    /// Process names, as globs. Tray's on-prem agent by default.
+    pub processes: Vec<String>,
+}
+
+impl Default for GuardConfig {
+    fn default() -> Self {
+        let processes = ["agent-linux-amd64", "agent-linux-arm64"].map(str::to_owned).to_vec();
+        Self { users: Vec::new(), units: Vec::new(), processes }
+    }
+}
+
+/// What a rule of `[pull]` does with what it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Pull it in full.
+    Allow,
+    /// Keep its metadata only.
+    Deny,
+}
+
+/// One rule of `[pull]`. A list that is absent matches everything; one that is there must match.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PullRule {
+    /// What logs and `why` call it.
+    pub name: String,
+    /// What it does.
+    pub effect: Effect,
+    /// Kinds of principal.
+    pub principals: Option<Vec<Principal>>,
+    /// What they are for and whose they are.
+    #[serde(flatten)]
+    pub which: Selector,
+}
+
+/// One rule of `[access]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessRule {
+    /// What logs call it.
+    pub name: String,
+    /// Users, by name or number.
+    #[serde(default)]
+    pub users: Vec<String>,
+    /// Groups, by name or number; supplementary groups count.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// What is granted.
+    pub grants: Vec<Grant>,
+    /// To which authentications it applies.
+    #[serde(flatten)]
+    pub which: Selector,
+}
+
+/// What a caller may be granted. Each is a grant of its own: none includes another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grant {
+    /// See names, owners, services and states.
+    Metadata,
+    /// Read credentials and user data.
+    Read,
+    /// Ask for a synchronisation.
+    Sync,
+}
+
+/// Which authentications. A list that is absent matches every one.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Selector {
+    /// `externalUserId`s, as globs. A workspace's authentications have none, so a list never matches them.
+    pub owners: Option<Vec<String>>,
+    /// Service names, as globs.
+    pub services: Option<Vec<String>>,
+    /// Titles of service environments, as globs.
+    pub environments: Option<Vec<String>>,
+    /// Ids.
+    pub authentications: Option<Vec<AuthenticationId>>,
+}
+
+impl Selector {
+    fn matches(&self, metadata: &Metadata) -> bool {
+        fits(self.owners.as_deref(), metadata.owner.external_user_id())
+            && fits(self.services.as_deref(), metadata.service.as_ref().map(|service| service.name.as_str()))
+            && fits(self.environments.as_deref(), metadata.environment.as_ref().map(|one| one.title.as_str()))
+            && self.authentications.as_ref().is_none_or(|ids| ids.contains(&metadata.id))
+    }
+}
+
+/// Whether a list of globs, if there is one, has one that matches a value, if there is one.
+fn fits(globs: Option<&[String]>, value: Option<&str>) -> bool {
+    globs.is_none_or(|globs| value.is_some_and(|value| any_matches(globs, value)))
+}
+
+fn any_matches(globs: &[String], value: &str) -> bool {
+    globs.iter().any(|glob| WildMatch::new(glob).matches(value))
+}
+
+/// Who calls: only what the kernel says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// User id.
+    pub uid: u32,
+    /// Group ids, the primary one first.
+    pub gids: Vec<u32>,
+    /// The systemd unit, where the kernel could tell.
+    pub unit: Option<String>,
+    /// The names of its program: its command name and, where readable, its executable's file name.
+    pub processes: Vec<String>,
+}
+
+/// Whether an authentication may be pulled in full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum PullDecision {
+    /// It may, by this rule.
+    Permitted {
+        /// The rule's name.
+        rule: String,
+    },
+    /// It may not: only its metadata is kept.
+    Refused {
+        /// The rule's name; `None` if no rule names it.
+        rule: Option<String>,
+    },
+}
+
+/// Whether a caller gets what it asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum AccessDecision {
+    /// It does, by this rule.
+    Granted {
+        /// The rule's name.
+        rule: String,
+    },
+    /// It does not.
+    Refused(Refusal),
+}
+
+/// Why a caller is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The workflow guard names it.
+    #[error("the caller is on the workflow guard's list")]
+    WorkflowGuard,
+    /// No rule grants it.
+    #[error("no access rule grants it")]
+    NoRule,
+}
+
+impl Refusal {
+    /// The clause, for the audit log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WorkflowGuard => "the caller is on the workflow guard's list",
+            Self::NoRule => "no access rule grants it",
+        }
+    }
+}
+
+/// A user or group that a rule names and the system does not know.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place} names the {kind} {name:?}, which this system does not know")]
+pub struct UnknownAccount {
+    place: String,
+    kind: &'static str,
+    name: String,
+}
+
+/// The policy in force: rules whose names are resolved.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pull: Vec<PullRule>,
+    access: Vec<ResolvedRule>,
+    guard: Guard,
+}
+
+#[derive(Clone, Debug)]
+struct ResolvedRule {
+    rule: AccessRule,
+    uids: Vec<u32>,
+    gids: Vec<u32>,
+}
+
+#[derive(Clone, Debug)]
+struct Guard {
+    uids: Vec<u32>,
+    units: Vec<String>,
+    processes: Vec<String>,
+}
+
+impl Policy {
+    /// Resolves the names in the rules by the given look-ups.
+    ///
+    /// # Errors
+    /// [`UnknownAccount`]: a name that would silently match nobody is a mistake.
+    pub fn new(
+        config: &Config,
+        uid: impl Fn(&str) -> Option<u32>,
+        gid: impl Fn(&str) -> Option<u32>,
+    ) -> Result<Self, UnknownAccount> {
+        let access = config.access.rules.iter().map(|rule| {
+            let place = format!("access rule {:?}", rule.name);
+            Ok(ResolvedRule {
+                uids: resolve(&rule.users, "user", &place, &uid)?,
+                gids: resolve(&rule.groups, "group", &place, &gid)?,
+                rule: rule.clone(),
+            })
+        });
+        Ok(Self {
+            pull: config.pull.rules.clone(),
+            access: access.collect::<Result<_, _>>()?,
+            guard: Guard {
+                uids: resolve(&config.workflow_guard.users, "user", "workflow_guard", &uid)?,
+                units: config.workflow_guard.units.clone(),
+                processes: config.workflow_guard.processes.clone(),
+            },
+        })
+    }
+
+    /// Whether an authentication may be pulled in full: the first rule that matches decides.
+    pub fn pull(&self, metadata: &Metadata) -> PullDecision {
+        let principal = metadata.owner.principal();
+        let first = self.pull.iter().find(|rule| {
+            rule.principals.as_ref().is_none_or(|kinds| kinds.contains(&principal)) && rule.which.matches(metadata)
+        });
+        match first {
+            Some(rule) if rule.effect == Effect::Allow => PullDecision::Permitted { rule: rule.name.clone() },
+            other => PullDecision::Refused { rule: other.map(|rule| rule.name.clone()) },
+        }
+    }
+
+    /// Whether a caller gets `grant` on one authentication. The guard comes first, whatever rule matches.
+    pub fn access(&self, caller: &Caller, grant: Grant, metadata: &Metadata) -> AccessDecision {
+        self.decide(caller, grant, |rule| rule.which.matches(metadata))
+    }
+
+    /// Whether a caller gets `grant` at all, on whichever authentications.
+    pub fn access_any(&self, caller: &Caller, grant: Grant) -> AccessDecision {
+        self.decide(caller, grant, |_| true)
+    }
+
+    fn decide(&self, caller: &Caller, grant: Grant, applies: impl Fn(&AccessRule) -> bool) -> AccessDecision {
+        if grant == Grant::Read && self.guard.covers(caller) {
+            return AccessDecision::Refused(Refusal::WorkflowGuard);
+        }
+        self.access
+            .iter()
+            .find(|resolved| resolved.names(caller) && resolved.rule.grants.contains(&grant) && applies(&resolved.rule))
+            .map_or(AccessDecision::Refused(Refusal::NoRule), |resolved| AccessDecision::Granted {
+                rule: resolved.rule.name.clone(),
+            })
+    }
+}
+
+impl ResolvedRule {
+    fn names(&self, caller: &Caller) -> bool {
+        self.uids.contains(&caller.uid) || self.gids.iter().any(|gid| caller.gids.contains(gid))
+    }
+}
+
+impl Guard {
+    /// The kernel cuts a command name to this many bytes (`TASK_COMM_LEN` less its terminator, `proc_pid_comm(5)`).
+    const COMMAND_LEN: usize = 15;
+
+    fn covers(&self, caller: &Caller) -> bool {
+        self.uids.contains(&caller.uid)
+            || caller.unit.as_ref().is_some_and(|unit| any_matches(&self.units, unit))
+            || caller.processes.iter().any(|name| {
+                any_matches(&self.processes, name)
+                    || (name.len() == Self::COMMAND_LEN && self.processes.iter().any(|glob| glob.starts_with(name)))
+            })
+    }
+}
+
+fn resolve(
+    names: &[String],
+    kind: &'static str,
+    place: &str,
+    look_up: &impl Fn(&str) -> Option<u32>,
+) -> Result<Vec<u32>, UnknownAccount> {
+    let one = |name: &String| {
+        look_up(name).ok_or_else(|| UnknownAccount { place: place.to_owned(), kind, name: name.clone() })
+    };
+    names.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::authentication::{ExternalUserId, Owner, Service, UserId};
+
+    fn of(owner: &str, service: &str) -> Metadata {
+        Metadata {
+            id: AuthenticationId(Uuid::from_u128(7)),
+            name: "any".to_owned(),
+            owner: Owner::EndUser {
+                user_id: UserId(format!("id of {owner}")),
+                external_user_id: ExternalUserId(owner.to_owned()),
+            },
+            service: Some(Service { name: service.to_owned(), version: "1".to_owned() }),
+            environment: None,
+            scopes: Vec::new(),
+        }
+    }
+
+    fn policy(text: &str) -> Policy {
+        let config: Config = toml::from_str(text).expect("a valid policy");
+        Policy::new(&config, |name| name.parse().ok(), |name| name.parse().ok()).expect("known accounts")
+    }
+
+    fn caller(uid: u32) -> Caller {
+        Caller { uid, gids: vec![uid], unit: None, processes: vec!["billing".to_owned()] }
+    }
+
+    const BILLING: &str = r#"
+        [[access.rules]]
+        name = "billing"
+        users = ["1000"]
+        grants = ["read"]
+        services = ["sales*"]
+    "#;
+
+    #[test]
+    fn without_a_rule_nothing_is_pulled_and_nobody_reads() {
+        let policy = policy("");
+        assert_eq!(policy.pull(&of("acme-1", "slack")), PullDecision::Refused { rule: None });
+        assert_eq!(
+            policy.access(&caller(0), Grant::Read, &of("acme-1", "slack")),
+            AccessDecision::Refused(Refusal::NoRule)
+        );
+    }
+
+    #[test]
+    fn the_first_pull_rule_that_matches_decides() {
+        let policy = policy(
+            r#"
+            [[pull.rules]]
+            name = "not globex"
+            effect = "deny"
+            owners = ["globex-*"]
+            [[pull.rules]]
+            name = "all end users"
+            effect = "allow"
+            principals = ["embedded"]
+            "#,
+        );
+        let refused = PullDecision::Refused { rule: Some("not globex".to_owned()) };
+        assert_eq!(policy.pull(&of("globex-1", "slack")), refused);
+        assert_eq!(policy.pull(&of("acme-1", "slack")), PullDecision::Permitted { rule: "all end users".to_owned() });
+        let workspaces = Metadata { owner: Owner::Workspace, ..of("", "slack") };
+        assert_eq!(policy.pull(&workspaces), PullDecision::Refused { rule: None });
+    }
+
+    #[test]
+    fn a_rule_grants_only_what_it_names_to_whom_it_names() {
+        let policy = policy(BILLING);
+        let granted = AccessDecision::Granted { rule: "billing".to_owned() };
+        assert_eq!(policy.access(&caller(1000), Grant::Read, &of("acme-1", "salesforce")), granted);
+        let refused = AccessDecision::Refused(Refusal::NoRule);
+        assert_eq!(policy.access(&caller(1000), Grant::Read, &of("acme-1", "slack")), refused);
+        assert_eq!(policy.access(&caller(1000), Grant::Metadata, &of("acme-1", "salesforce")), refused);
+        assert_eq!(policy.access(&caller(1001), Grant::Read, &of("acme-1", "salesforce")), refused);
+        assert_eq!(policy.access_any(&caller(1000), Grant::Sync), refused);
+    }
+
+    #[test]
+    fn the_workflow_guard_comes_before_every_rule() {
+        let policy = policy(BILLING);
+        for name in ["agent-linux-amd64", "agent-linux-arm64", "agent-linux-amd"] {
+            let agent = Caller { processes: vec![name.to_owned()], ..caller(1000) };
+            assert_eq!(
+                policy.access(&agent, Grant::Read, &of("acme-1", "salesforce")),
+                AccessDecision::Refused(Refusal::WorkflowGuard),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_workspace_has_no_external_id_so_owner_lists_never_match_it() {
+        let policy = policy("[[pull.rules]]\nname = \"any\"\neffect = \"allow\"\nowners = [\"*\"]");
+        let workspaces = Metadata { owner: Owner::Workspace, ..of("", "slack") };
+        assert_eq!(policy.pull(&workspaces), PullDecision::Refused { rule: None });
+    }
+
+    #[test]
+    fn an_unknown_account_is_an_error_that_names_it() {
+        let config: Config = toml::from_str(&BILLING.replace("1000", "nobody-here")).expect("a valid policy");
+        let error = Policy::new(&config, |_| None, |_| None).expect_err("unknown");
+        assert_eq!(
+            error.to_string(),
+            "access rule \"billing\" names the user \"nobody-here\", which this system does not know"
+        );
+    }
+}

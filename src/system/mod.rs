@@ -1,0 +1,6 @@
+//! The operating system: files, memory, accounts and time stamps of the kernel. The only place with `unsafe`.
+
+pub mod accounts;
+pub mod alloc;
+pub mod files;
+pub mod memory;
