@@ -58,6 +58,13 @@ pub struct EndUser {
     pub name: String,
 }
 
+impl EndUser {
+    /// The user as an owner of authentications.
+    pub fn owner(&self) -> Owner {
+        Owner::EndUser { user_id: self.id.clone(), external_user_id: self.external_user_id.clone() }
+    }
+}
+
 /// Whose token reads an authentication: one of the two callers that Tray permits to read in full.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "principal", rename_all = "snake_case")]

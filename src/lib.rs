@@ -1,7 +1,43 @@
-//! skeleton
+//! trayvault: a secure credential vault sync daemon for Tray authentications.
+//!
+//! The map, in the order in which data flows:
+//!
+//! - [`config`] reads what the operator wants, [`source`] and [`unlock`] get at tokens and keys, [`daemon`] puts it all
+//!   together and [`task`] keeps it running;
+//! - [`tray`] talks to Tray, as one of the [`principals`];
+//! - [`sync`] finds authentications and pulls what [`policy`] permits; [`ingest`] sends those that are dropped;
+//! - [`vault`] seals them, with [`crypto`], into a cache;
+//! - [`socket`] answers callers that [`policy`] names, and [`audit`] records all of it first;
+//! - [`status`] is what the tasks say of themselves, [`cli`] what a person sees, [`offline`] what needs no daemon;
+//! - [`secret`] and [`authentication`] are the vocabulary, [`system`] the operating system.
+
+pub mod audit;
 pub mod authentication;
+pub mod cli;
+pub mod config;
+pub mod crypto;
+pub mod daemon;
 mod duration;
+#[cfg(feature = "emulator")]
+pub mod emulator;
+pub mod ingest;
+mod logging;
+pub mod offline;
+mod percent;
+mod pointer;
 pub mod policy;
+pub mod principals;
 pub mod secret;
+pub mod socket;
+pub mod source;
+pub mod status;
+pub mod sync;
+pub mod system;
 pub mod task;
 pub mod tray;
+pub mod unlock;
+pub mod vault;
+
+/// What is freed is wiped: libraries leave copies of what went through them.
+#[global_allocator]
+static ALLOCATOR: system::alloc::Wiping = system::alloc::Wiping;

@@ -4,10 +4,7 @@ use nix::unistd::{Group, User};
 
 /// The uid of a user, given by name or as a number; `None` if the system knows no such name.
 pub fn uid(name_or_number: &str) -> Option<u32> {
-    name_or_number
-        .parse()
-        .ok()
-        .or_else(|| User::from_name(name_or_number).ok().flatten().map(|user| user.uid.as_raw()))
+    name_or_number.parse().ok().or_else(|| User::from_name(name_or_number).ok().flatten().map(|user| user.uid.as_raw()))
 }
 
 /// The gid of a group, given by name or as a number; `None` if the system knows no such name.

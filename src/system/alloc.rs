@@ -29,7 +29,7 @@ unsafe impl GlobalAlloc for Wiping {
         // SAFETY: the block is `layout.size()` bytes long and, by the contract of `dealloc`, nobody else's any more.
         unsafe { block.write_bytes(0, layout.size()) };
         // SAFETY: no instruction at all; to the compiler it may read the block, so the write before it must happen.
-        unsafe { asm!("", in(reg) block, options(nostack, preserves_flags)) };
+        unsafe { asm!("/* {0} */", in(reg) block, options(nostack, preserves_flags)) };
         // SAFETY: the caller keeps `GlobalAlloc::dealloc`'s contract.
         unsafe { System.dealloc(block, layout) }
     }

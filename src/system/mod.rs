@@ -4,3 +4,4 @@ pub mod accounts;
 pub mod alloc;
 pub mod files;
 pub mod memory;
+pub mod peer;

@@ -154,7 +154,8 @@ impl Tray {
             query: &'a str,
             variables: V,
         }
-        let fail = |(class, reason)| TrayError { class, call, reason, status: None };
+        // Operations fail with HTTP 200.
+        let fail = |(class, reason)| TrayError { class, call, reason, status: Some(200) };
         let request = serde_json::to_vec(&Request { query, variables });
         let request = request.unwrap_or_else(|_| unreachable!("variables have string keys and plain values"));
         let answer = self.graphql_post(token, call, SecretBytes::new(request), repeat).await?;

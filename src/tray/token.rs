@@ -1,6 +1,8 @@
 //! What each token is, and what it may do. Tray's tokens have no readable scopes: the operator states what a token
 //! is, and for a shared workspace Tray itself confirms it.
 
+use std::sync::Arc;
+
 use super::{Tray, TrayError};
 use crate::{authentication::UserId, secret::SecretString};
 
@@ -54,18 +56,15 @@ impl ApiUserToken {
     /// Asks Tray which workspace the token belongs to.
     ///
     /// # Errors
-    /// [`WorkspaceError`], with the token given back, when the workspace is not one shared workspace or Tray can't be
-    /// asked.
-    pub async fn verify(self, tray: &Tray) -> Result<SharedWorkspace, (Self, WorkspaceError)> {
-        match tray.workspaces(&self.0).await {
-            Err(error) => Err((self, WorkspaceError::Unverified(error))),
-            Ok(seen) => match seen.as_slice() {
-                [one] if one.is_shared() => {
-                    Ok(SharedWorkspace { id: one.id.clone(), name: one.name.clone(), token: self })
-                }
-                [_] => Err((self, WorkspaceError::NotShared)),
-                _ => Err((self, WorkspaceError::NotOne)),
-            },
+    /// [`WorkspaceError`], when that is not exactly one shared workspace or Tray can't be asked.
+    pub async fn verify(self: &Arc<Self>, tray: &Tray) -> Result<SharedWorkspace, WorkspaceError> {
+        let seen = tray.workspaces(&self.0).await.map_err(WorkspaceError::Unverified)?;
+        match seen.as_slice() {
+            [one] if one.is_shared() => {
+                Ok(SharedWorkspace { token: Arc::clone(self), id: one.id.clone(), name: one.name.clone() })
+            }
+            [_] => Err(WorkspaceError::NotShared),
+            _ => Err(WorkspaceError::NotOne),
         }
     }
 }
@@ -86,7 +85,7 @@ pub enum WorkspaceError {
 
 /// An API user's token whose workspace Tray reported as shared.
 pub struct SharedWorkspace {
-    token: ApiUserToken,
+    token: Arc<ApiUserToken>,
     id: String,
     name: String,
 }

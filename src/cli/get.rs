@@ -1,0 +1,50 @@
+//! `trayvault get`.
+
+use clap::Args;
+use hyper::Method;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use std::io::{self, Write};
+
+use super::{Code, Failure, Global, api};
+use crate::{authentication::AuthenticationId, percent, secret::SecretBytes};
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The authentication's id
+    id: AuthenticationId,
+    /// Only this value: a JSON pointer such as /credentials/accessToken
+    #[arg(long, value_name = "POINTER")]
+    field: Option<String>,
+    /// Print the daemon's whole answer, with age and revision
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Deserialize)]
+struct Revealed<'a> {
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+    #[serde(borrow)]
+    authentication: Option<&'a RawValue>,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+    let query = arguments.field.as_ref().map(|field| format!("?field={}", percent::encode(field))).unwrap_or_default();
+    let path = format!("/v1/authentications/{}/full{query}", arguments.id);
+    let answer = api::ask_raw(global, Method::GET, &path)?;
+    let text = if arguments.json { answer } else { wanted(&answer)? };
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.expose_secret())?;
+    Ok(stdout.write_all(b"\n")?)
+}
+
+/// The value alone; text without its quotes, as a shell wants it.
+fn wanted(answer: &SecretBytes) -> Result<SecretBytes, Failure> {
+    let Revealed { value, authentication } = serde_json::from_slice(answer.expose_secret())
+        .map_err(|_| Failure::new(Code::Software, "the daemon's answer can't be understood"))?;
+    let raw = value.or(authentication).map(RawValue::get).unwrap_or_default();
+    let text: Result<String, _> = serde_json::from_str(raw);
+    Ok(SecretBytes::new(text.unwrap_or_else(|_| raw.to_owned()).into_bytes()))
+}

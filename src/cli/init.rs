@@ -1,0 +1,44 @@
+//! `trayvault init`.
+
+use clap::Args;
+
+use super::{Code, Failure, Global, output};
+use crate::{
+    config::Config,
+    offline::{self, OfflineError},
+};
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Print what was made as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+    let config = Config::load(&global.config).map_err(|error| failure(&error.into()))?;
+    let made = offline::init(&config).map_err(|error| failure(&error))?;
+    if arguments.json {
+        return output::json(&made);
+    }
+    if let Some(path) = &made.key_file {
+        output::line(&format!(
+            "made the key   {} (keep a copy: without it the vault can't be opened)",
+            path.display()
+        ))?;
+    }
+    output::line(&format!("made the vault {} in {}", made.vault_id, made.state_directory.display()))?;
+    output::line("next: trayvault check, then trayvault run")
+}
+
+/// What a person reads when something could not be done without a daemon.
+pub(super) fn failure(error: &OfflineError) -> Failure {
+    let code = match error {
+        OfflineError::Config(_) | OfflineError::Unlock(_) | OfflineError::NoKey(_) => Code::Config,
+        OfflineError::Vault(_) => Code::Data,
+        OfflineError::File(_) => Code::CantCreate,
+        OfflineError::Crypto(_) => Code::System,
+        OfflineError::Audit(_) | OfflineError::UnreadableLog { .. } => Code::Io,
+    };
+    Failure::of(code, error).hint(error.hint())
+}

@@ -1,0 +1,86 @@
+//! `trayvault list`.
+
+use clap::Args;
+use hyper::Method;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Code, Failure, Global, api, output};
+use crate::{
+    authentication::{AuthenticationId, Metadata},
+    percent,
+};
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Only those of this end user
+    #[arg(long, value_name = "EXTERNAL_USER_ID")]
+    owner: Option<String>,
+    /// Only those for this service
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// Print the daemon's answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The daemon's answer.
+#[derive(Serialize, Deserialize)]
+struct List {
+    authentications: Vec<Shown>,
+    damaged: Vec<AuthenticationId>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Shown {
+    #[serde(flatten)]
+    metadata: Metadata,
+    state: String,
+    revision: u64,
+    fetched_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+    let given = [("owner", &arguments.owner), ("service", &arguments.service)];
+    let query: Vec<_> = given
+        .into_iter()
+        .filter_map(|(key, value)| Some(format!("{key}={}", percent::encode(value.as_deref()?))))
+        .collect();
+    let list: List = api::ask(global, Method::GET, &format!("/v1/authentications?{}", query.join("&")))?;
+    if arguments.json {
+        output::json(&list)?;
+    } else {
+        print(&list, Timestamp::now())?;
+    }
+    match list.damaged.len() {
+        0 => Ok(()),
+        count => Err(Failure::new(Code::Data, format!("{count} records are damaged and not shown"))),
+    }
+}
+
+fn print(list: &List, now: Timestamp) -> Result<(), Failure> {
+    let mut shown: Vec<_> = list.authentications.iter().map(|one| (owner(one), service(one), one)).collect();
+    shown.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+    let mut table = output::Rows::new(["id", "owner", "service", "state", "fetched"]);
+    table.keep_first_whole();
+    for (owner, service, one) in shown {
+        let Shown { metadata, state, fetched_at, .. } = one;
+        let fetched = output::relative(*fetched_at, now);
+        table.add([&metadata.id.to_string(), owner, &service, &state.replace('_', " "), &fetched]);
+    }
+    table.print()
+}
+
+fn owner(shown: &Shown) -> &str {
+    shown.metadata.owner.external_user_id().unwrap_or("(workspace)")
+}
+
+/// The service; with the environment, unless that is the one that every service has.
+fn service(shown: &Shown) -> String {
+    let name = shown.metadata.service.as_ref().map_or("-", |service| service.name.as_str());
+    match &shown.metadata.environment {
+        Some(environment) if environment.title != "Production" => format!("{name} ({})", environment.title),
+        _ => name.to_owned(),
+    }
+}

@@ -1,0 +1,184 @@
+//! The command line: one file a command. An error is one clause and a `hint:`; exit codes follow sysexits(3).
+
+mod api;
+mod audit;
+mod check;
+#[cfg(feature = "emulator")]
+mod demo;
+#[cfg(feature = "emulator")]
+mod emulator;
+mod get;
+mod init;
+mod list;
+mod output;
+mod run;
+mod status;
+mod sync;
+#[cfg(feature = "emulator")]
+mod trial;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config;
+
+/// Keeps Tray authentications in an encrypted local cache, for the services on this host.
+#[derive(Parser)]
+#[command(name = "trayvault", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Args)]
+struct Global {
+    /// The configuration file
+    #[arg(long, global = true, value_name = "FILE", env = "TRAYVAULT_CONFIG", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+    /// The daemon's socket, instead of the configuration's
+    #[arg(long, global = true, value_name = "PATH", env = "TRAYVAULT_SOCKET")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the vault: its key file if there is none, its header, its audit log
+    Init(init::Arguments),
+    /// Check the configuration, and what it names on this host
+    Check(check::Arguments),
+    /// Run the daemon
+    Run,
+    /// Show how the daemon stands
+    Status(status::Arguments),
+    /// List authentications, without secrets
+    List(list::Arguments),
+    /// Read one authentication
+    Get(get::Arguments),
+    /// Synchronise with Tray now
+    Sync(sync::Arguments),
+    /// Look into the audit log
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Run an emulator of the Tray API on loopback, to try things out
+    #[cfg(feature = "emulator")]
+    Emulator(emulator::Arguments),
+    /// Show the whole way once: emulator, daemon, and what they do
+    #[cfg(feature = "emulator")]
+    Demo(demo::Arguments),
+}
+
+/// Why a command failed: what a person reads, and the exit code.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    hint: Option<String>,
+    code: Code,
+}
+
+/// Exit codes of sysexits(3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Code {
+    /// `EX_USAGE`.
+    Usage = 64,
+    /// `EX_DATAERR`.
+    Data = 65,
+    /// `EX_UNAVAILABLE`.
+    Unavailable = 69,
+    /// `EX_SOFTWARE`.
+    Software = 70,
+    /// `EX_OSERR`.
+    System = 71,
+    /// `EX_CANTCREAT`.
+    CantCreate = 73,
+    /// `EX_IOERR`.
+    Io = 74,
+    /// `EX_NOPERM`.
+    NoPermission = 77,
+    /// `EX_CONFIG`.
+    Config = 78,
+}
+
+impl Failure {
+    fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code }
+    }
+
+    /// An error with its causes, each a clause.
+    fn of(code: Code, error: &dyn std::error::Error) -> Self {
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        Self::new(code, causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+    }
+
+    fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::of(Code::Io, &error)
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap prints each where it belongs.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(Code::Usage as u8) } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough: head(1), a pager.
+        Err(failure) if failure.message.ends_with("Broken pipe (os error 32)") => ExitCode::SUCCESS,
+        Err(failure) => {
+            let mut stderr = io::stderr().lock();
+            let hint = failure.hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+            // Nothing can be said if standard error is closed.
+            let _ = write!(stderr, "error: {}\n{hint}", failure.message);
+            ExitCode::from(failure.code as u8)
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<(), Failure> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Init(arguments) => init::run(global, arguments),
+        Command::Check(arguments) => check::run(global, arguments),
+        Command::Run => run::run(global),
+        Command::Status(arguments) => status::run(global, arguments),
+        Command::List(arguments) => list::run(global, arguments),
+        Command::Get(arguments) => get::run(global, arguments),
+        Command::Sync(arguments) => sync::run(global, arguments),
+        Command::Audit(command) => audit::run(global, command),
+        #[cfg(feature = "emulator")]
+        Command::Emulator(arguments) => emulator::run(arguments),
+        #[cfg(feature = "emulator")]
+        Command::Demo(arguments) => demo::run(arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

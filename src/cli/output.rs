@@ -1,0 +1,89 @@
+//! What a person or a program reads on standard output.
+
+use std::io::{self, Write};
+
+use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, presets};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::Failure;
+
+/// Writes one JSON document and a line end.
+pub(super) fn json(content: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(content).map_err(io::Error::from)?;
+    line(&text)
+}
+
+/// Writes a line.
+pub(super) fn line(text: &str) -> Result<(), Failure> {
+    Ok(writeln!(io::stdout().lock(), "{text}")?)
+}
+
+/// A table that fits the terminal, or 80 columns where there is none.
+pub(super) struct Rows(Table);
+
+impl Rows {
+    pub(super) fn new<const N: usize>(header: [&str; N]) -> Self {
+        let mut table = Table::new();
+        let rule = LineStyle::none().fill('-').junction('-');
+        table.load_style(presets::NOTHING.header_separator(rule));
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+        if table.width().is_none() {
+            table.set_width(80);
+        }
+        Self(table)
+    }
+
+    pub(super) fn add<const N: usize>(&mut self, row: [&str; N]) {
+        self.0.add_row(row);
+    }
+
+    /// Never breaks the first column: what is in it is there to be copied.
+    pub(super) fn keep_first_whole(&mut self) {
+        if let Some(column) = self.0.column_mut(0) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+
+    /// Writes it.
+    pub(super) fn print(mut self) -> Result<(), Failure> {
+        for column in self.0.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        self.0.lines().try_for_each(|text| line(text.trim_end()))
+    }
+}
+
+/// A time as the span from or to now, such as `5m ago` or `in 2h`; a dash for none.
+pub(super) fn relative(at: Option<Timestamp>, now: Timestamp) -> String {
+    let Some(at) = at else { return "-".to_owned() };
+    let span = at.duration_since(now);
+    let text = coarse(span.abs());
+    if span.is_negative() || span.is_zero() { format!("{text} ago") } else { format!("in {text}") }
+}
+
+/// A span in its largest unit.
+fn coarse(span: SignedDuration) -> String {
+    match span.as_secs() {
+        seconds @ ..60 => format!("{seconds}s"),
+        seconds @ 60..3_600 => format!("{}m", seconds / 60),
+        seconds @ 3_600..172_800 => format!("{}h", seconds / 3_600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_as_spans() {
+        let now = Timestamp::from_second(1_000_000).expect("a time");
+        let at = |seconds: i64| relative(Timestamp::from_second(1_000_000 + seconds).ok(), now);
+        assert_eq!(
+            [at(0), at(-59), at(-3_599), at(7_200), at(86_400 * 3)],
+            ["0s ago", "59s ago", "59m ago", "in 2h", "in 3d"]
+        );
+        assert_eq!(relative(None, now), "-");
+    }
+}

@@ -1,0 +1,20 @@
+//! `trayvault run`.
+
+use super::{Code, Failure, Global};
+use crate::daemon::{self, DaemonError};
+
+pub(super) fn run(global: &Global) -> Result<(), Failure> {
+    daemon::run(&global.config).map_err(|error| {
+        let code = match error {
+            DaemonError::Config(_) => Code::Config,
+            DaemonError::Unlock(_) | DaemonError::Token(..) | DaemonError::NotAToken(..) => Code::Config,
+            DaemonError::Vault(_) | DaemonError::Cache(_) => Code::Data,
+            DaemonError::File(_) | DaemonError::Offline(_) | DaemonError::Ingest(_) => Code::CantCreate,
+            DaemonError::Audit(_) => Code::Io,
+            DaemonError::Bind(_) | DaemonError::Running(_) => Code::Unavailable,
+            DaemonError::Client(_) | DaemonError::System(..) => Code::System,
+            DaemonError::Died { .. } | DaemonError::CutOff(_) => Code::Software,
+        };
+        Failure::of(code, &error).hint(error.hint())
+    })
+}

@@ -1,0 +1,93 @@
+//! `trayvault status`.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use hyper::Method;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, Global, api, output};
+use crate::status::{CycleReport, Posted, Problem};
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Print the daemon's answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The daemon's answer.
+#[derive(Serialize, Deserialize)]
+struct Status {
+    version: String,
+    vault: String,
+    authentications: Counts,
+    #[serde(flatten)]
+    posted: Posted,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Counts {
+    full: u64,
+    pending: u64,
+    not_permitted: u64,
+    not_enabled: u64,
+    gone: u64,
+    users: u64,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+    let status: Status = api::ask(global, Method::GET, "/v1/status")?;
+    if arguments.json { output::json(&status) } else { print(&status, Timestamp::now()) }
+}
+
+fn print(status: &Status, now: Timestamp) -> Result<(), Failure> {
+    let Counts { full, pending, not_permitted, not_enabled, gone, users } = &status.authentications;
+    let Posted { started_at, sync, ingest } = &status.posted;
+    let mut table = output::Rows::new(["what", "how it stands"]);
+    table.add(["daemon", &format!("version {}, up since {started_at:.0}", status.version)]);
+    table.add(["vault", &status.vault]);
+    table.add(["end users", &users.to_string()]);
+    table.add([
+        "authentications",
+        &format!(
+            "{full} held in full, {not_permitted} not permitted, {not_enabled} not enabled, {pending} pending, {gone} gone"
+        ),
+    ]);
+    let last = sync.last.as_ref().map_or_else(|| "none yet".to_owned(), |last| describe(last, now));
+    let next = if sync.running { "under way".to_owned() } else { output::relative(sync.next_at, now) };
+    table.add(["last synchronisation", &last]);
+    table.add(["next synchronisation", &next]);
+    table.add([
+        "drop directory",
+        &format!(
+            "{} accepted, {} rejected, {} pending, {} held",
+            ingest.accepted, ingest.rejected, ingest.pending, ingest.held
+        ),
+    ]);
+    let problems = sync.last.iter().flat_map(|last| &last.problems).chain(&ingest.problems);
+    for Problem { what, hint } in problems {
+        let hint = hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+        table.add(["problem", &format!("{what}{hint}")]);
+    }
+    table.print()
+}
+
+/// One cycle in a line.
+pub(super) fn describe(report: &CycleReport, now: Timestamp) -> String {
+    let mut text = format!(
+        "{}: {} principals, {} listed, {} pulled",
+        output::relative(Some(report.ended_at), now),
+        report.principals,
+        report.listed,
+        report.pulled
+    );
+    for (count, what) in [(report.not_permitted, "not permitted"), (report.gone, "gone"), (report.failed, "failed")] {
+        if count > 0 {
+            // Writing to a String can't fail.
+            let _ = write!(text, ", {count} {what}");
+        }
+    }
+    text
+}

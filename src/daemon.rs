@@ -1,0 +1,354 @@
+//! The start-up story: configuration, unlock, build, spawn, ready, signals, drain.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    audit::{Action, AuditError, AuditLog, Event, Outcome},
+    config::{Config, ConfigError},
+    ingest::{self, Ingest, IngestError},
+    logging, offline,
+    policy::Policy,
+    principals::Principals,
+    secret::{NotText, SecretString},
+    socket::{Api, BindError, Endpoint, Server},
+    source::{Source, SourceError},
+    status::Board,
+    sync::{self, Sync},
+    system::{
+        accounts,
+        files::{self, FileError},
+        memory,
+    },
+    task::{Drained, Tasks},
+    tray::{ApiUserToken, MasterToken, SetUpError, Tray},
+    unlock::{self, UnlockError},
+    vault::{Cache, CacheError, Keyring, Locked, VaultError},
+};
+
+/// How long the tasks have to end after a signal; systemd's default is to wait for 90 s.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Synchronisations that may wait for the one under way.
+const SYNC_REQUESTS: usize = 64;
+
+/// Why the daemon did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no key.
+    #[error(transparent)]
+    Unlock(#[from] UnlockError),
+    /// The vault can't be unlocked.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A file or directory is not as it has to be.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A token can't be read.
+    #[error("the {0} can't be read")]
+    Token(&'static str, #[source] SourceError),
+    /// A token is not text.
+    #[error("the {0} is not a token")]
+    NotAToken(&'static str, #[source] NotText),
+    /// What only a vault's owner needs.
+    #[error(transparent)]
+    Offline(#[from] offline::OfflineError),
+    /// The audit log can't be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The cache can't be opened.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The drop directory or its journal can't be opened.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// The socket can't be made.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The client can't be set up.
+    #[error(transparent)]
+    Client(#[from] SetUpError),
+    /// Another daemon works on the same state.
+    #[error("another daemon works in {}", .0.display())]
+    Running(PathBuf),
+    /// The operating system refused something.
+    #[error("{0}")]
+    System(&'static str, #[source] io::Error),
+    /// A task died.
+    #[error("the task {name:?} died: {reason}")]
+    Died {
+        /// Its name.
+        name: &'static str,
+        /// Its error.
+        reason: String,
+    },
+    /// Tasks were cut off at the deadline.
+    #[error("not everything had ended after {} s: {}", DRAIN_DEADLINE.as_secs(), .0.join(", "))]
+    CutOff(Vec<&'static str>),
+}
+
+impl DaemonError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => Some(error.hint()),
+            Self::Unlock(error) => error.hint(),
+            Self::Vault(error) => offline::vault_hint(error),
+            Self::File(error) => error.hint(),
+            Self::Token(_, error) => error.hint(),
+            Self::Offline(error) => error.hint(),
+            Self::Bind(BindError::Live(_)) | Self::Running(_) => {
+                Some("stop it first, or give this one a state_directory and a socket.directory of its own".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// [`DaemonError`].
+pub fn run(config_path: &Path) -> Result<(), DaemonError> {
+    let config = Config::load(config_path)?;
+    logging::start(config.log.level.into());
+    memory::forbid_dumps().map_err(|source| DaemonError::System("the process can't be made undumpable", source))?;
+    let signals = signals()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| DaemonError::System("no threads can be started", source))?;
+    runtime.block_on(async { Daemon::start(config_path, config)?.run(signals).await })
+}
+
+/// A daemon that is up: what its tasks need from outside.
+struct Daemon {
+    config_path: PathBuf,
+    config: Config,
+    audit: AuditLog,
+    cache: Cache,
+    board: Board,
+    policy: watch::Sender<Arc<Policy>>,
+    sync_config: watch::Sender<sync::Config>,
+    tasks: Tasks,
+    /// Held as long as this daemon works on its state.
+    _lock: File,
+}
+
+impl Daemon {
+    /// Unlocks, builds and spawns. When this returns, sealed values are served; Tray is not waited for.
+    fn start(config_path: &Path, config: Config) -> Result<Self, DaemonError> {
+        let unlocked = Locked::open(&config.state_directory)?;
+        let lock = lock(&config.state_directory)?;
+        let unlocked = unlocked.unlock(&unlock::key(&config.vault.unlock)?)?;
+        let audit = offline::audit_log(&config, &unlocked)?;
+        let keyring = unlocked.into_keyring();
+        let cache = Cache::open(&config.state_directory.join("cache.db"), Arc::clone(&keyring))?;
+        audit.record_synced(&Event::new(Action::Start, Outcome::Done).generation(cache.generation()?))?;
+
+        let board = Board::new(Timestamp::now());
+        let policy = watch::Sender::new(Arc::new(config.policy(config_path)?));
+        let sync_config = watch::Sender::new(config.sync.clone());
+        let (sync_requests, requests) = mpsc::channel(SYNC_REQUESTS);
+        let endpoint = endpoint(&config)?;
+
+        let mut daemon = Self {
+            config_path: config_path.to_owned(),
+            config,
+            audit,
+            cache,
+            board,
+            policy,
+            sync_config,
+            tasks: Tasks::default(),
+            _lock: lock,
+        };
+        let api = Api {
+            cache: daemon.cache.clone(),
+            audit: daemon.audit.clone(),
+            policy: daemon.policy.subscribe(),
+            board: daemon.board.clone(),
+            sync: sync_requests,
+        };
+        daemon.spawn_upstream(keyring, requests)?;
+        let shutdown = daemon.tasks.shutdown();
+        daemon.tasks.spawn("socket", Server::new(endpoint, api).run(shutdown));
+        Ok(daemon)
+    }
+
+    /// The tasks that talk to Tray: synchronisation, and the drop directory where there is one.
+    fn spawn_upstream(
+        &mut self,
+        keyring: Arc<Keyring>,
+        requests: mpsc::Receiver<crate::status::SyncRequest>,
+    ) -> Result<(), DaemonError> {
+        let tray = Arc::new(Tray::new(&self.config.tray)?);
+        let tokens = &self.config.tokens;
+        let principals = Arc::new(Principals::new(
+            Arc::clone(&tray),
+            self.cache.clone(),
+            self.audit.clone(),
+            tokens.master.as_ref().map(|from| token("master token", from)).transpose()?.map(MasterToken::new),
+            tokens.api_user.as_ref().map(|from| token("API user's token", from)).transpose()?.map(ApiUserToken::new),
+        ));
+        if self.config.ingest.directory.is_some() {
+            let dependencies = ingest::Dependencies {
+                state_dir: self.config.state_directory.clone(),
+                keyring,
+                tray: Arc::clone(&tray),
+                principals: Arc::clone(&principals),
+                cache: self.cache.clone(),
+                audit: self.audit.clone(),
+                policy: self.policy.subscribe(),
+                board: self.board.clone(),
+            };
+            let ingest = Ingest::open(self.config.ingest.clone(), dependencies)?;
+            let shutdown = self.tasks.shutdown();
+            self.tasks.spawn("ingest", ingest.run(shutdown));
+        }
+        let dependencies = sync::Dependencies {
+            tray,
+            principals,
+            cache: self.cache.clone(),
+            audit: self.audit.clone(),
+            policy: self.policy.subscribe(),
+        };
+        let sync = Sync::new(self.sync_config.subscribe(), dependencies, requests, self.board.clone());
+        let shutdown = self.tasks.shutdown();
+        self.tasks.spawn("sync", sync.run(shutdown));
+        Ok(())
+    }
+
+    /// Says that it is ready, and answers signals until one ends it or a task dies.
+    async fn run(mut self, mut signals: mpsc::UnboundedReceiver<i32>) -> Result<(), DaemonError> {
+        notify(NotifyState::Ready);
+        tracing::info!(socket = %self.config.api_socket().display(), "ready");
+        let death = self.tasks.first_death();
+        tokio::pin!(death);
+        let outcome = loop {
+            tokio::select! {
+                (name, reason) = &mut death => {
+                    tracing::error!(task = name, reason, "a task died; stopping");
+                    break Err(DaemonError::Died { name, reason });
+                }
+                signal = signals.recv() => match signal {
+                    Some(SIGHUP) => self.reload(),
+                    Some(SIGUSR1) => self.dump_state(),
+                    _ => break Ok(()),
+                },
+            }
+        };
+        notify(NotifyState::Stopping);
+        tracing::info!("stopping");
+        let Self { tasks, audit, .. } = self;
+        let drained = tasks.drain(DRAIN_DEADLINE).await;
+        audit.record_synced(&Event::new(Action::Stop, Outcome::Done))?;
+        match drained {
+            Drained::Whole => outcome,
+            Drained::CutOff(tasks) => outcome.and(Err(DaemonError::CutOff(tasks))),
+        }
+    }
+
+    /// Reads the configuration again: all of it takes effect, or, if it is wrong, none.
+    fn reload(&mut self) {
+        let loaded = Config::load(&self.config_path).and_then(|new| Ok((new.policy(&self.config_path)?, new)));
+        let outcome = match loaded {
+            Ok((policy, new)) => {
+                for section in self.config.fixed_until_restart(&new) {
+                    tracing::warn!(section, "a change takes effect at the next start only");
+                }
+                self.policy.send_replace(Arc::new(policy));
+                self.sync_config.send_if_modified(|old| {
+                    let changed = *old != new.sync;
+                    old.clone_from(&new.sync);
+                    changed
+                });
+                tracing::info!("reloaded the configuration");
+                Outcome::Done
+            }
+            Err(error) => {
+                tracing::error!(%error, hint = error.hint(), "kept the old configuration");
+                Outcome::Failed
+            }
+        };
+        if let Err(error) = self.audit.record_synced(&Event::new(Action::Reload, outcome)) {
+            // Whichever configuration is in force: without the log no secret leaves under it.
+            tracing::error!(%error, "a reload could not be recorded");
+        }
+    }
+
+    /// Logs what the daemon is at: counts and states, no ids, no names, no secrets.
+    fn dump_state(&self) {
+        let counts = self.cache.counts();
+        let state = serde_json::json!({
+            "authentications": counts.as_ref().ok(),
+            "generation": self.cache.generation().ok(),
+            "posted": self.board.read(),
+        });
+        tracing::info!(%state, "state");
+    }
+}
+
+/// One daemon for each state directory.
+fn lock(state_directory: &Path) -> Result<File, DaemonError> {
+    let path = state_directory.join("lock");
+    let failed = |source| DaemonError::System("the state directory can't be locked", source);
+    let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(DaemonError::Running(state_directory.to_owned())),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+/// The socket that systemd hands over, else one of our own.
+fn endpoint(config: &Config) -> Result<Endpoint, DaemonError> {
+    let inherited = listenfd::ListenFd::from_env().take_unix_listener(0);
+    match inherited.map_err(|source| DaemonError::System("the socket from systemd can't be used", source))? {
+        Some(listener) => Ok(Endpoint::inherited(listener)),
+        None => {
+            files::public_directory(&config.socket.directory)?;
+            let group = config.socket.group.as_deref().and_then(accounts::gid);
+            Ok(Endpoint::bind(&config.api_socket(), group)?)
+        }
+    }
+}
+
+fn token(name: &'static str, source: &Source) -> Result<SecretString, DaemonError> {
+    let bytes = source.read().map_err(|error| DaemonError::Token(name, error))?;
+    bytes.without_line_end().into_text().map_err(|error| DaemonError::NotAToken(name, error))
+}
+
+/// Signals arrive on a thread of their own and are handed over in order.
+fn signals() -> Result<mpsc::UnboundedReceiver<i32>, DaemonError> {
+    let mut arriving = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
+        .map_err(|source| DaemonError::System("signals can't be received", source))?;
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let wait = move || arriving.forever().take_while(|signal| sender.send(*signal).is_ok()).for_each(drop);
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)
+        .map_err(|source| DaemonError::System("no threads can be started", source))?;
+    Ok(receiver)
+}
+
+/// Tells systemd, if it listens.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}

@@ -1,0 +1,211 @@
+//! Who the daemon may act as: embedded end users, each by a token minted with the master token and kept sealed for its
+//! two days, and the shared workspace of an API user.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::{
+    audit::{Action, AuditError, AuditLog, Event, Outcome, Target},
+    authentication::{EndUser, ExternalUserId, Owner, UserId},
+    tray::{Acting, ApiUserToken, Class, MasterToken, SharedWorkspace, Tray, TrayError, UserToken, WorkspaceError},
+    vault::{Cache, CacheError, Write},
+};
+
+/// How long a user token is valid (the contract: two days).
+const USER_TOKEN_LIFETIME: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
+/// A token is not used any more when this little of its time is left.
+const USER_TOKEN_MARGIN: Duration = Duration::from_secs(60 * 60);
+
+/// Minting is serialised for each user; users share this many locks.
+const MINT_LOCKS: usize = 32;
+
+/// The principals that the configuration gives tokens for.
+pub struct Principals {
+    tray: Arc<Tray>,
+    cache: Cache,
+    audit: AuditLog,
+    master: Option<MasterToken>,
+    api_user: Option<Arc<ApiUserToken>>,
+    /// The API user's workspace, verified before the token's first use.
+    workspace: OnceCell<Arc<SharedWorkspace>>,
+    minting: [Mutex<()>; MINT_LOCKS],
+}
+
+/// The end users of the organisation.
+#[derive(Default)]
+pub struct EndUsers {
+    /// Those that Tray lists.
+    pub present: Vec<EndUser>,
+    /// Those that are known here and that Tray does not list any more.
+    pub departed: Vec<EndUser>,
+}
+
+/// Something the daemon acts as, with a token in hand.
+pub enum Session {
+    /// An embedded end user.
+    EndUser(UserToken),
+    /// The shared workspace.
+    Workspace(Arc<SharedWorkspace>),
+}
+
+impl Session {
+    /// What the client takes.
+    pub fn acting(&self) -> Acting<'_> {
+        match self {
+            Self::EndUser(token) => Acting::EndUser(token),
+            Self::Workspace(workspace) => Acting::Workspace(workspace),
+        }
+    }
+}
+
+/// Why the daemon can't act as a principal.
+#[derive(Debug, thiserror::Error)]
+pub enum PrincipalError {
+    /// The configuration has no token for this kind of principal.
+    #[error("no {0} is configured")]
+    NotConfigured(&'static str),
+    /// The API user's token is not one, or can't be verified.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// Tray refused, or can't be asked.
+    #[error(transparent)]
+    Tray(#[from] TrayError),
+    /// The cache can't be read or written.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The audit log can't be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+}
+
+impl PrincipalError {
+    /// The class of Tray's refusal, if it was Tray who refused.
+    pub fn class(&self) -> Option<Class> {
+        match self {
+            Self::Tray(error) | Self::Workspace(WorkspaceError::Unverified(error)) => Some(error.class),
+            _ => None,
+        }
+    }
+}
+
+impl Principals {
+    /// Takes the tokens over.
+    pub fn new(
+        tray: Arc<Tray>,
+        cache: Cache,
+        audit: AuditLog,
+        master: Option<MasterToken>,
+        api_user: Option<ApiUserToken>,
+    ) -> Self {
+        Self {
+            tray,
+            cache,
+            audit,
+            master,
+            api_user: api_user.map(Arc::new),
+            workspace: OnceCell::new(),
+            minting: std::array::from_fn(|_| Mutex::new(())),
+        }
+    }
+
+    /// Whether there is a token for a shared workspace.
+    pub fn has_workspace(&self) -> bool {
+        self.api_user.is_some()
+    }
+
+    /// Lists the end users in Tray and remembers those that are new. Without a master token there are none.
+    ///
+    /// # Errors
+    /// [`PrincipalError`].
+    pub async fn discover_end_users(&self) -> Result<EndUsers, PrincipalError> {
+        let Some(master) = &self.master else { return Ok(EndUsers::default()) };
+        let present = self.tray.end_users(master).await?;
+        let known = self.cache.users()?;
+        let new: Vec<_> = present.iter().filter(|user| !known.contains(user)).cloned().map(Write::User).collect();
+        if !new.is_empty() {
+            self.cache.write(new).await?;
+        }
+        let ids: HashSet<_> = present.iter().map(|user| &user.id).collect();
+        let departed = known.into_iter().filter(|user| !ids.contains(&user.id)).collect();
+        Ok(EndUsers { present, departed })
+    }
+
+    /// The end user with this external id: from the local mapping, else from Tray.
+    ///
+    /// # Errors
+    /// [`PrincipalError`].
+    pub async fn end_user_by_external_id(&self, id: &ExternalUserId) -> Result<Option<EndUser>, PrincipalError> {
+        if let Some(user) = self.cache.user_by_external_id(id)? {
+            return Ok(Some(user));
+        }
+        Ok(self.discover_end_users().await?.present.into_iter().find(|user| user.external_user_id == *id))
+    }
+
+    /// The end user with this id: from the local mapping, else from Tray.
+    ///
+    /// # Errors
+    /// [`PrincipalError`].
+    pub async fn end_user(&self, id: &UserId) -> Result<Option<EndUser>, PrincipalError> {
+        if let Some(user) = self.cache.user(id)? {
+            return Ok(Some(user));
+        }
+        Ok(self.discover_end_users().await?.present.into_iter().find(|user| user.id == *id))
+    }
+
+    /// A session for an owner of authentications, with a token that is good for a while yet.
+    ///
+    /// # Errors
+    /// [`PrincipalError`].
+    pub async fn session(&self, owner: &Owner) -> Result<Session, PrincipalError> {
+        match owner {
+            Owner::EndUser { user_id, .. } => self.user_token(owner, user_id).await.map(Session::EndUser),
+            Owner::Workspace => self.shared_workspace().await.map(Session::Workspace),
+        }
+    }
+
+    /// Forgets an owner's token after Tray rejected it, so that the next session mints a new one. An API user's token
+    /// can't be minted: it is verified again.
+    ///
+    /// # Errors
+    /// [`PrincipalError::Cache`].
+    pub async fn token_rejected(&self, owner: &Owner) -> Result<(), PrincipalError> {
+        if let Owner::EndUser { user_id, .. } = owner {
+            self.cache.write(vec![Write::ForgetUserToken(user_id.clone())]).await?;
+        }
+        Ok(())
+    }
+
+    async fn user_token(&self, owner: &Owner, user: &UserId) -> Result<UserToken, PrincipalError> {
+        let master = self.master.as_ref().ok_or(PrincipalError::NotConfigured("master token"))?;
+        let lock = user.0.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let _one_at_a_time = self.minting[lock % MINT_LOCKS].lock().await;
+        if let Some((token, expires_at)) = self.cache.user_token(user)?
+            && expires_at > Timestamp::now() + USER_TOKEN_MARGIN
+        {
+            return Ok(UserToken::new(user.clone(), token));
+        }
+        let minted = self.tray.authorize(master, user).await;
+        let outcome = if minted.is_ok() { Outcome::Done } else { Outcome::Failed };
+        self.audit.record(&Event::new(Action::MintToken, outcome).on(Target::owner(owner)))?;
+        let token = minted?;
+        let copy = crate::secret::SecretString::new(token.secret().expose_secret().to_owned());
+        let expires_at = Timestamp::now() + USER_TOKEN_LIFETIME;
+        self.cache.write(vec![Write::UserToken { user: user.clone(), token: copy, expires_at }]).await?;
+        Ok(token)
+    }
+
+    async fn shared_workspace(&self) -> Result<Arc<SharedWorkspace>, PrincipalError> {
+        let token = self.api_user.as_ref().ok_or(PrincipalError::NotConfigured("API user's token"))?;
+        let verify = async {
+            let verified = token.verify(&self.tray).await;
+            let outcome = if verified.is_ok() { Outcome::Done } else { Outcome::Failed };
+            let event = Event::new(Action::VerifyWorkspace, outcome).on(Target::owner(&Owner::Workspace));
+            self.audit.record(&event)?;
+            Ok(Arc::new(verified?))
+        };
+        self.workspace.get_or_try_init(|| verify).await.map(Arc::clone)
+    }
+}

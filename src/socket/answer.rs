@@ -1,0 +1,100 @@
+//! Answers: JSON, never cached, with the request's id. An error says a stable code and nothing about what it hides.
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, Response, StatusCode, header},
+    response::IntoResponse,
+};
+use bytes::Bytes;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::secret::SecretBytes;
+
+/// An error of the API. The codes are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ApiError {
+    /// 400: the request itself is wrong.
+    BadRequest(&'static str),
+    /// 403: policy refuses. Why is in the audit log.
+    Forbidden,
+    /// 404: no authentication of that id is known.
+    NotFound,
+    /// 404: no such route.
+    NoRoute,
+    /// 405: the route has no such method.
+    MethodNotAllowed,
+    /// 409: the authentication is known, its secret is not held.
+    NotHeld,
+    /// 503: the audit log can't be written, so nothing may be answered.
+    AuditUnavailable,
+    /// 503: what is sealed can't be read.
+    CacheUnavailable,
+    /// 503: the daemon is stopping.
+    Stopping,
+}
+
+impl ApiError {
+    fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::BadRequest(message) => (StatusCode::BAD_REQUEST, "bad_request", message),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "not allowed; the audit log says why"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "no authentication of that id is known here"),
+            Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "no such route"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the route has no such method")
+            }
+            Self::NotHeld => (StatusCode::CONFLICT, "not_held", "only its metadata is held; its state says why"),
+            Self::AuditUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable", "the audit log can't be written")
+            }
+            Self::CacheUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "cache_unavailable", "the sealed cache can't be read")
+            }
+            Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping", "the daemon is stopping"),
+        }
+    }
+
+    /// The clause that the answer says.
+    pub(super) fn message(self) -> &'static str {
+        self.parts().2
+    }
+
+    /// The answer, with the request's id in it.
+    pub(super) fn answer(self, request: Uuid) -> Response<Body> {
+        #[derive(Serialize)]
+        struct Wire {
+            code: &'static str,
+            message: &'static str,
+            request_id: Uuid,
+        }
+        let (status, code, message) = self.parts();
+        json(status, request, &Wire { code, message, request_id: request })
+    }
+}
+
+/// A plain answer.
+pub(super) fn json(status: StatusCode, request: Uuid, content: &impl Serialize) -> Response<Body> {
+    // Only a map with keys that are not text can't be written; the API has none.
+    match serde_json::to_vec(content) {
+        Ok(bytes) => with_headers(status, request, Bytes::from(bytes)),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// An answer that holds a secret: one buffer, handed to the connection and wiped when it is sent.
+pub(super) fn secret(request: Uuid, content: SecretBytes) -> Response<Body> {
+    with_headers(StatusCode::OK, request, Bytes::from_owner(content))
+}
+
+fn with_headers(status: StatusCode, request: Uuid, content: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(content));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::try_from(request.to_string()) {
+        headers.insert("x-request-id", id);
+    }
+    response
+}

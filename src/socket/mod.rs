@@ -1,0 +1,58 @@
+//! The local API: HTTP/1.1 and JSON on a Unix socket. Status to whoever may connect, metadata and secrets to callers that
+//! policy names, each decision audited before its answer.
+
+mod answer;
+mod client;
+mod listener;
+mod routes;
+mod server;
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+
+pub use client::{Answer, ClientError, request};
+pub use listener::{BindError, Endpoint};
+pub use server::Server;
+
+use crate::{
+    audit::AuditLog,
+    policy::Policy,
+    status::{Board, SyncRequest},
+    vault::Cache,
+};
+
+/// The API socket's name in the runtime directory.
+pub const API_SOCKET: &str = "api.sock";
+
+/// `[socket]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the sockets are made. Ignored where systemd hands one over.
+    pub directory: PathBuf,
+    /// The group that may connect besides the daemon's own user; without one, anybody on the host may, and gets
+    /// what `[access]` grants.
+    pub group: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { directory: PathBuf::from("/run/trayvault"), group: None }
+    }
+}
+
+/// What the API answers from.
+pub struct Api {
+    /// The sealed cache.
+    pub cache: Cache,
+    /// Where every decision is recorded first.
+    pub audit: AuditLog,
+    /// Who may do what.
+    pub policy: watch::Receiver<Arc<Policy>>,
+    /// What the other tasks say of themselves.
+    pub board: Board,
+    /// Where a request for a synchronisation goes.
+    pub sync: mpsc::Sender<SyncRequest>,
+}

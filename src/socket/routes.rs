@@ -1,0 +1,322 @@
+//! The routes under `/v1`. Each decides, records the decision, then answers.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Path, Query, State},
+    http::{Response, StatusCode},
+    routing::{get, post},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{
+    Api,
+    answer::{self, ApiError},
+};
+use crate::{
+    audit::{Action, Actor, Event, Outcome, Target},
+    authentication::{AuthenticationId, Metadata},
+    pointer,
+    policy::{AccessDecision, Caller, Grant, Refusal},
+    secret::SecretBytes,
+    status::Posted,
+    vault::{CacheError, Counts, Filter, GoneReason, Record, State as Held},
+};
+
+/// The largest body of a request, in bytes. None of the routes reads one yet.
+const BODY_LIMIT: usize = 64 * 1024;
+
+pub(super) fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/health/live", get(live))
+        .route("/v1/health/ready", get(ready))
+        .route("/v1/authentications", get(list))
+        .route("/v1/authentications/{id}", get(metadata))
+        .route("/v1/authentications/{id}/full", get(full))
+        .route("/v1/sync", post(sync))
+        .fallback(async || ApiError::NoRoute.answer(Uuid::new_v4()))
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed.answer(Uuid::new_v4()))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(api)
+}
+
+/// One request: who asks, under which id.
+struct Asked<'a> {
+    api: &'a Api,
+    caller: Caller,
+    id: Uuid,
+}
+
+impl<'a> Asked<'a> {
+    fn new(api: &'a Api, caller: Caller) -> Self {
+        Self { api, caller, id: Uuid::new_v4() }
+    }
+
+    fn event(&self, action: Action, outcome: Outcome) -> Event {
+        let Caller { uid, gids, unit, .. } = &self.caller;
+        let gid = gids.first().copied().unwrap_or_default();
+        Event::new(action, outcome).by(Actor { uid: *uid, gid, unit: unit.clone() }).request(self.id)
+    }
+
+    fn record(&self, event: &Event) -> Result<(), ApiError> {
+        self.api.audit.record(event).map_err(|error| {
+            tracing::error!(%error, "an answer was withheld");
+            ApiError::AuditUnavailable
+        })
+    }
+
+    /// Records a decision on what names no authentication; an error unless it grants.
+    fn decided(&self, action: Action, decision: AccessDecision) -> Result<(), ApiError> {
+        match decision {
+            AccessDecision::Granted { rule } => self.record(&self.event(action, Outcome::Done).under(Some(&rule))),
+            AccessDecision::Refused(refusal) => Err(self.refused(action, Target::default(), refusal)),
+        }
+    }
+
+    /// Records a refusal; the error to answer with.
+    fn refused(&self, action: Action, target: Target, refusal: Refusal) -> ApiError {
+        let event = self.event(action, Outcome::Refused).on(target).because(refusal.as_str());
+        self.record(&event).err().unwrap_or(ApiError::Forbidden)
+    }
+
+    fn unreadable(error: &CacheError) -> ApiError {
+        tracing::error!(%error, "the cache could not be read");
+        ApiError::CacheUnavailable
+    }
+
+    fn answer(&self, outcome: Result<Response<Body>, ApiError>) -> Response<Body> {
+        outcome.unwrap_or_else(|error| error.answer(self.id))
+    }
+}
+
+/// An authentication without its secret, as the API shows it.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    metadata: Metadata,
+    state: Held,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gone: Option<GoneReason>,
+    revision: u64,
+    listed_at: Timestamp,
+    fetched_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+}
+
+impl From<Record> for Shown {
+    fn from(record: Record) -> Self {
+        let Record { metadata, state, gone, revision, listed_at, fetched_at, expires_at } = record;
+        Self { metadata, state, gone, revision, listed_at, fetched_at, expires_at }
+    }
+}
+
+async fn status(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response<Body> {
+    #[derive(Serialize)]
+    struct Status {
+        version: &'static str,
+        vault: &'static str,
+        authentications: Counts,
+        #[serde(flatten)]
+        posted: Posted,
+    }
+    let asked = Asked::new(&api, caller);
+    let counts = api.cache.counts().map_err(|error| Asked::unreadable(&error));
+    asked.answer(counts.map(|authentications| {
+        let status =
+            Status { version: env!("CARGO_PKG_VERSION"), vault: "unlocked", authentications, posted: api.board.read() };
+        answer::json(StatusCode::OK, asked.id, &status)
+    }))
+}
+
+async fn live() -> Response<Body> {
+    answer::json(StatusCode::OK, Uuid::new_v4(), &serde_json::json!({ "status": "live" }))
+}
+
+/// Ready: what is sealed can be read and answered. That does not wait for Tray.
+async fn ready(State(api): State<Arc<Api>>) -> Response<Body> {
+    let id = Uuid::new_v4();
+    match api.cache.generation() {
+        Ok(_) => answer::json(StatusCode::OK, id, &serde_json::json!({ "status": "ready" })),
+        Err(error) => Asked::unreadable(&error).answer(id),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    /// An `externalUserId`.
+    owner: Option<String>,
+    /// A service's name.
+    service: Option<String>,
+}
+
+async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+) -> Response<Body> {
+    #[derive(Serialize)]
+    struct List {
+        authentications: Vec<Shown>,
+        damaged: Vec<AuthenticationId>,
+    }
+    let asked = Asked::new(&api, caller);
+    let found = query.map_err(|_| ApiError::BadRequest("only owner and service may be asked for")).and_then(|query| {
+        let policy = Arc::clone(&api.policy.borrow());
+        let decision = policy.access_any(&asked.caller, Grant::Metadata);
+        asked.decided(Action::List, decision)?;
+        let listing = api.cache.list(&filter(&api, query.0)?).map_err(|error| Asked::unreadable(&error))?;
+        let granted = |record: &Record| {
+            matches!(policy.access(&asked.caller, Grant::Metadata, &record.metadata), AccessDecision::Granted { .. })
+        };
+        let authentications = listing.records.into_iter().filter(granted).map(Shown::from).collect();
+        Ok(List { authentications, damaged: listing.damaged })
+    });
+    asked.answer(found.map(|list| answer::json(StatusCode::OK, asked.id, &list)))
+}
+
+/// The cache finds owners by Tray's id; callers know them by the company's.
+fn filter(api: &Api, query: ListQuery) -> Result<Filter, ApiError> {
+    let owner_key = match query.owner {
+        None => None,
+        Some(external) => {
+            let known = api.cache.user_by_external_id(&crate::authentication::ExternalUserId(external));
+            let user = known.map_err(|error| Asked::unreadable(&error))?;
+            // An owner that is not known has no authentications; no key of Tray's is empty.
+            Some(user.map_or_else(String::new, |user| user.id.0))
+        }
+    };
+    Ok(Filter { owner_key, service: query.service, include_gone: true })
+}
+
+async fn metadata(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Response<Body> {
+    let asked = Asked::new(&api, caller);
+    let shown = authorised(&asked, &id, Action::List, Grant::Metadata, |record| Ok(Shown::from(record)));
+    asked.answer(shown.map(|shown| answer::json(StatusCode::OK, asked.id, &shown)))
+}
+
+/// Finds what a request names, decides whether the caller gets it, prepares the answer, and records how it ended. What
+/// was prepared leaves this function only once its entry is written.
+fn authorised<T>(
+    asked: &Asked<'_>,
+    id: &str,
+    action: Action,
+    grant: Grant,
+    prepare: impl FnOnce(Record) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    let id: AuthenticationId = id.parse().map_err(|_| ApiError::BadRequest("the id of an authentication is a UUID"))?;
+    let record = asked.api.cache.record(id).map_err(|error| Asked::unreadable(&error))?;
+    let policy = Arc::clone(&asked.api.policy.borrow());
+    let (target, decision) = match &record {
+        Some(Record { metadata, .. }) => {
+            (Target::authentication(id, &metadata.owner), policy.access(&asked.caller, grant, metadata))
+        }
+        // Whoever is granted nothing does not learn what is there either.
+        None => (Target { authentication: Some(id), ..Target::default() }, policy.access_any(&asked.caller, grant)),
+    };
+    let rule = match decision {
+        AccessDecision::Granted { rule } => rule,
+        AccessDecision::Refused(refusal) => return Err(asked.refused(action, target, refusal)),
+    };
+    let prepared = record.ok_or(ApiError::NotFound).and_then(prepare);
+    let event = match &prepared {
+        Ok(_) => asked.event(action, Outcome::Done),
+        Err(error) => asked.event(action, Outcome::Failed).because(error.message()),
+    };
+    asked.record(&event.on(target).under(Some(&rule)))?;
+    prepared
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FullQuery {
+    /// A JSON pointer (RFC 6901) into Tray's answer: only that value is given.
+    field: Option<String>,
+}
+
+async fn full(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    query: Result<Query<FullQuery>, axum::extract::rejection::QueryRejection>,
+) -> Response<Body> {
+    let asked = Asked::new(&api, caller);
+    let content = query.map_err(|_| ApiError::BadRequest("only field may be asked for")).and_then(|Query(query)| {
+        authorised(&asked, &id, Action::Read, Grant::Read, |record| {
+            let opened = api.cache.secret(record.metadata.id).map_err(|error| Asked::unreadable(&error))?;
+            let (record, body) = opened.ok_or(ApiError::NotHeld)?;
+            reveal(&record, &body, query.field.as_deref())
+        })
+    });
+    asked.answer(content.map(|content| answer::secret(asked.id, content)))
+}
+
+/// Puts the answer together in one buffer, around the text as Tray sent it.
+fn reveal(record: &Record, body: &SecretBytes, field: Option<&str>) -> Result<SecretBytes, ApiError> {
+    #[derive(Serialize)]
+    struct Revealed<'a> {
+        id: AuthenticationId,
+        revision: u64,
+        source: &'static str,
+        fetched_at: Option<Timestamp>,
+        age_seconds: Option<i64>,
+        expires_at: Option<Timestamp>,
+        stale: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        field: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        value: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        authentication: Option<&'a RawValue>,
+    }
+    let whole: &RawValue = serde_json::from_slice(body.expose_secret()).map_err(|_| ApiError::CacheUnavailable)?;
+    let value = field.map(|field| pointer::find(whole, field)).transpose().map_err(|error| match error {
+        pointer::Error::Malformed => ApiError::BadRequest("field is not a JSON pointer: it begins with a slash"),
+        pointer::Error::NoSuchValue => ApiError::BadRequest("the authentication has no such field"),
+    })?;
+    let now = Timestamp::now();
+    let revealed = Revealed {
+        id: record.metadata.id,
+        revision: record.revision,
+        source: "cache",
+        fetched_at: record.fetched_at,
+        age_seconds: record.fetched_at.map(|at| now.duration_since(at).as_secs().max(0)),
+        expires_at: record.expires_at,
+        stale: record.expires_at.is_some_and(|at| at <= now),
+        field,
+        value,
+        authentication: field.is_none().then_some(whole),
+    };
+    // Room for all of it at once: no smaller buffer with a part of the secret is left behind.
+    let mut buffer = Vec::with_capacity(body.expose_secret().len() + 1024);
+    serde_json::to_writer(&mut buffer, &revealed).map_err(|_| ApiError::CacheUnavailable)?;
+    Ok(SecretBytes::new(buffer))
+}
+
+async fn sync(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response<Body> {
+    let asked = Asked::new(&api, caller);
+    let decision = api.policy.borrow().access_any(&asked.caller, Grant::Sync);
+    let permitted = asked.decided(Action::RequestSync, decision);
+    let report = match permitted {
+        Err(error) => Err(error),
+        Ok(()) => {
+            let (sender, report) = oneshot::channel();
+            match api.sync.send(sender).await {
+                Ok(()) => report.await.map_err(|_| ApiError::Stopping),
+                Err(_) => Err(ApiError::Stopping),
+            }
+        }
+    };
+    asked.answer(report.map(|report| answer::json(StatusCode::OK, asked.id, &report)))
+}

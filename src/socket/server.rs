@@ -1,0 +1,167 @@
+//! The accept loop. Our own, because `axum::serve` sets no header timer: a caller that is slow, or many, must not stall
+//! the others.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    task::JoinSet,
+};
+
+use super::{Api, Endpoint, routes};
+use crate::{
+    policy::Caller,
+    system::peer::Peer,
+    task::{Shutdown, TaskError},
+};
+
+/// How long a head may take to arrive, and how long an idle connection is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a whole connection may last.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
+/// The largest head, and the connection's read buffer, in bytes.
+const HEAD_LIMIT: usize = 16 * 1024;
+/// Connections at once, over all users.
+const CONNECTIONS: usize = 1_024;
+/// Connections at once of one user.
+const CONNECTIONS_PER_USER: usize = 256;
+/// The pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The API's task.
+pub struct Server {
+    endpoint: Endpoint,
+    router: Router,
+}
+
+impl Server {
+    /// Puts the task together.
+    pub fn new(endpoint: Endpoint, api: Api) -> Self {
+        Self { endpoint, router: routes::router(Arc::new(api)) }
+    }
+
+    /// Serves until the shutdown, then lets the requests under way end.
+    ///
+    /// # Errors
+    /// The socket can't be used.
+    pub async fn run(self, mut shutdown: Shutdown) -> Result<(), TaskError> {
+        let Self { endpoint, router } = self;
+        endpoint.listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(endpoint.listener.try_clone()?)?;
+        let callers = Callers::default();
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(_) = connections.join_next() => continue,
+                () = shutdown.requested() => break,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            match identify(&stream) {
+                Ok(caller) => match callers.admit(caller.uid) {
+                    Some(place) => {
+                        connections.spawn(serve(stream, caller, router.clone(), shutdown.clone(), place));
+                    }
+                    None => tracing::warn!(uid = caller.uid, "a connection was refused: too many are open"),
+                },
+                Err(error) => tracing::warn!(%error, "a connection was refused: the kernel does not name its peer"),
+            }
+        }
+        // The name goes first, so that nobody knocks at a door that is about to close.
+        drop((listener, endpoint));
+        while connections.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+async fn serve(stream: UnixStream, caller: Caller, router: Router, mut shutdown: Shutdown, place: Place) {
+    let service = TowerToHyperService::new(router.layer(axum::Extension(caller)));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_LIMIT)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    // A connection that breaks concerns its caller alone, and the error may quote the request.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = tokio::time::sleep(CONNECTION_TIMEOUT) => {}
+        () = shutdown.requested() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+    drop(place);
+}
+
+fn identify(stream: &UnixStream) -> std::io::Result<Caller> {
+    let Peer { uid, gids, unit, processes } = Peer::of(stream)?;
+    Ok(Caller { uid, gids, unit, processes })
+}
+
+/// Counts the open connections of each user.
+#[derive(Clone, Default)]
+struct Callers(Arc<Mutex<HashMap<u32, usize>>>);
+
+/// One open connection's place; given back when dropped.
+struct Place {
+    callers: Callers,
+    uid: u32,
+}
+
+impl Callers {
+    fn admit(&self, uid: u32) -> Option<Place> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = open.values().sum();
+        let own = open.entry(uid).or_default();
+        if all >= CONNECTIONS || *own >= CONNECTIONS_PER_USER {
+            return None;
+        }
+        *own += 1;
+        Some(Place { callers: self.clone(), uid })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.callers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = open.get_mut(&self.uid) {
+            *own -= 1;
+            if *own == 0 {
+                open.remove(&self.uid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_user_can_not_take_every_place() {
+        let callers = Callers::default();
+        let places: Vec<_> = (0..CONNECTIONS_PER_USER).map(|_| callers.admit(1).expect("a place")).collect();
+        assert!(callers.admit(1).is_none());
+        assert!(callers.admit(2).is_some());
+        drop(places);
+        assert!(callers.admit(1).is_some());
+    }
+}

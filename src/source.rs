@@ -1,0 +1,91 @@
+//! Where a secret comes from: a private file, or a credential that systemd hands over. The configuration names the
+//! source; the secret itself is never in it.
+
+use std::{env, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    secret::SecretBytes,
+    system::files::{FileError, read_credential, read_private},
+};
+
+/// The largest secret that is read from a source, in bytes.
+const LIMIT: u64 = 64 * 1024;
+
+/// Where a secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A file of the daemon's user or root, with no access for group and others.
+    File(PathBuf),
+    /// The name of a credential in `$CREDENTIALS_DIRECTORY` (`LoadCredential=` in the unit).
+    Credential(String),
+}
+
+/// Why a secret can't be had from its source.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The file can't be read, or others could read it.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The process has no credentials: systemd did not start it.
+    #[error("the credential {0:?} is given by systemd, which did not start this process")]
+    NoCredentials(String),
+    /// A credential's name is a path.
+    #[error("{0:?} is not the name of a credential")]
+    NotAName(String),
+    /// There is nothing in it.
+    #[error("{0} is empty")]
+    Empty(String),
+}
+
+impl SourceError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::NoCredentials(name) => {
+                Some(format!("run it by its unit, with LoadCredential={name}:… there, or set $CREDENTIALS_DIRECTORY"))
+            }
+            Self::NotAName(_) => {
+                Some("a credential is named without slashes; a path belongs in { file = … }".to_owned())
+            }
+            Self::Empty(_) => None,
+        }
+    }
+}
+
+impl Source {
+    /// Where the secret is read from.
+    ///
+    /// # Errors
+    /// [`SourceError::NoCredentials`], [`SourceError::NotAName`].
+    pub fn path(&self) -> Result<PathBuf, SourceError> {
+        match self {
+            Self::File(path) => Ok(path.clone()),
+            Self::Credential(name) if name.contains('/') || name.starts_with('.') || name.is_empty() => {
+                Err(SourceError::NotAName(name.clone()))
+            }
+            Self::Credential(name) => env::var_os("CREDENTIALS_DIRECTORY")
+                .map(|directory| PathBuf::from(directory).join(name))
+                .ok_or_else(|| SourceError::NoCredentials(name.clone())),
+        }
+    }
+
+    /// Reads the secret as it is.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    pub fn read(&self) -> Result<SecretBytes, SourceError> {
+        let path = self.path()?;
+        let secret = match self {
+            Self::File(_) => read_private(&path, LIMIT)?,
+            Self::Credential(_) => read_credential(&path, LIMIT)?,
+        };
+        if secret.expose_secret().is_empty() {
+            return Err(SourceError::Empty(path.display().to_string()));
+        }
+        Ok(secret)
+    }
+}

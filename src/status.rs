@@ -1,0 +1,100 @@
+//! What the daemon says of itself: tasks post to the board, the socket reads it. No secret and no name is on it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The board. Cheap to clone.
+#[derive(Clone)]
+pub struct Board(Arc<Mutex<Posted>>);
+
+/// What the tasks have posted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Posted {
+    /// When the daemon started.
+    pub started_at: Timestamp,
+    /// How synchronisation goes.
+    pub sync: SyncStatus,
+    /// How the drop directory goes.
+    pub ingest: IngestStatus,
+}
+
+/// How synchronisation goes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SyncStatus {
+    /// Whether a cycle is under way.
+    pub running: bool,
+    /// The last cycle that ended.
+    pub last: Option<CycleReport>,
+    /// When the next one is due.
+    pub next_at: Option<Timestamp>,
+}
+
+/// What one cycle did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CycleReport {
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// Principals whose lists were read.
+    pub principals: usize,
+    /// Authentications on those lists.
+    pub listed: usize,
+    /// Pulled in full and sealed.
+    pub pulled: usize,
+    /// Not pulled: no rule permits it.
+    pub not_permitted: usize,
+    /// Gone since the last cycle.
+    pub gone: usize,
+    /// Pulls or lists that failed.
+    pub failed: usize,
+    /// What stands in the way, with what to do about it.
+    pub problems: Vec<Problem>,
+}
+
+/// Something that stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// One clause.
+    pub what: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// How the drop directory goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IngestStatus {
+    /// Documents that are journaled and not settled.
+    pub pending: usize,
+    /// Documents whose outcome a person has to look at.
+    pub held: usize,
+    /// Accepted since the start.
+    pub accepted: u64,
+    /// Rejected since the start.
+    pub rejected: u64,
+    /// What stands in the way.
+    pub problems: Vec<Problem>,
+}
+
+impl Board {
+    /// An empty board.
+    pub fn new(started_at: Timestamp) -> Self {
+        let posted = Posted { started_at, sync: SyncStatus::default(), ingest: IngestStatus::default() };
+        Self(Arc::new(Mutex::new(posted)))
+    }
+
+    /// Changes what is on the board.
+    pub fn post(&self, change: impl FnOnce(&mut Posted)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What is on the board.
+    pub fn read(&self) -> Posted {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A request for a synchronisation now; the report of the cycle is its answer.
+pub type SyncRequest = tokio::sync::oneshot::Sender<CycleReport>;

@@ -1,0 +1,79 @@
+//! When credentials expire, as far as they say. The names and forms are those of the contract.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+const AT: [&str; 3] = ["expires_at", "expiresAt", "expiry"];
+const IN: [&str; 2] = ["expires_in", "expiresIn"];
+
+/// Epoch values from here on are milliseconds (in seconds it would be the year 5138).
+const MILLISECONDS_FROM: i64 = 100_000_000_000;
+
+/// When the credentials of a full answer expire; `None` if they don't say.
+///
+/// Of a span (`expires_in`), counted from when the credentials were issued, only the latest possible end is known:
+/// `fetched_at` and the span.
+pub(super) fn expires_at(body: &[u8], fetched_at: Timestamp) -> Option<Timestamp> {
+    #[derive(serde::Deserialize)]
+    struct Full {
+        credentials: Map<String, Value>,
+    }
+    let Full { credentials } = serde_json::from_slice(body).ok()?;
+    let at = AT.iter().filter_map(|key| point(credentials.get(*key)?)).min();
+    at.or_else(|| IN.iter().filter_map(|key| span(credentials.get(*key)?, fetched_at)).min())
+}
+
+fn point(value: &Value) -> Option<Timestamp> {
+    if let Some(number) = whole(value) {
+        return if number >= MILLISECONDS_FROM {
+            Timestamp::from_millisecond(number).ok()
+        } else {
+            Timestamp::from_second(number).ok()
+        };
+    }
+    value.as_str()?.parse().ok()
+}
+
+fn span(value: &Value, from: Timestamp) -> Option<Timestamp> {
+    let seconds = u64::try_from(whole(value)?).ok()?;
+    from.checked_add(std::time::Duration::from_secs(seconds)).ok()
+}
+
+/// A whole number, also one that is written as text.
+fn whole(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expiry(credentials: &str) -> Option<String> {
+        let fetched_at = Timestamp::from_second(1_700_000_000).expect("a time");
+        let body = format!(r#"{{"id":"x","userData":{{}},"credentials":{credentials}}}"#);
+        expires_at(body.as_bytes(), fetched_at).map(|at| at.to_string())
+    }
+
+    #[test]
+    fn all_forms_of_a_time_are_read() {
+        let expected = Some("2023-11-14T23:13:20Z".to_owned());
+        for form in [
+            r#"{"expires_at": 1700003600}"#,
+            r#"{"expires_at": "1700003600"}"#,
+            r#"{"expiresAt": 1700003600000}"#,
+            r#"{"expiry": "2023-11-14T23:13:20Z"}"#,
+            r#"{"expires_in": 3600}"#,
+            r#"{"expiresIn": "3600"}"#,
+            r#"{"expires_in": 99, "expires_at": 1700003600}"#,
+        ] {
+            assert_eq!(expiry(form), expected, "{form}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_time_is_no_expiry() {
+        for form in [r#"{"token":"t"}"#, r#"{"expires_at": {}}"#, r#"{"expires_in": -5}"#, r#"{"expiry": "soon"}"#] {
+            assert_eq!(expiry(form), None, "{form}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Keeps the cache in step with Tray: finds the principals and their authentications, pulls in full what policy and
+//! Tray permit, on a jittered interval and on request.
+
+mod cycle;
+mod expiry;
+mod plan;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    audit::AuditLog,
+    policy::Policy,
+    principals::Principals,
+    status::{Board, SyncRequest},
+    task::{Shutdown, TaskError},
+    tray::Tray,
+    vault::Cache,
+};
+
+/// `[sync]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The time from the end of one cycle to the next, more or less a tenth.
+    #[serde(with = "crate::duration")]
+    pub interval: Duration,
+    /// A sealed secret of this age is pulled again.
+    #[serde(with = "crate::duration")]
+    pub refresh_after: Duration,
+    /// A sealed secret that expires within this time is pulled again.
+    #[serde(with = "crate::duration")]
+    pub expiry_margin: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(5 * 60),
+            refresh_after: Duration::from_secs(60 * 60),
+            expiry_margin: Duration::from_secs(10 * 60),
+        }
+    }
+}
+
+/// The shortest `sync.interval`: below it the listing alone would eat the request budget.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is wrong with `[sync]`.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("sync.interval must be at least 1s")]
+pub struct ConfigError;
+
+impl Config {
+    /// Checks what the types can't.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.interval < SHORTEST_INTERVAL { Err(ConfigError) } else { Ok(()) }
+    }
+}
+
+/// What a cycle works with.
+pub struct Dependencies {
+    /// The client.
+    pub tray: Arc<Tray>,
+    /// Whom to act as.
+    pub principals: Arc<Principals>,
+    /// Where it ends up.
+    pub cache: Cache,
+    /// Where it is recorded.
+    pub audit: AuditLog,
+    /// What may be pulled.
+    pub policy: watch::Receiver<Arc<Policy>>,
+}
+
+/// The synchronisation task.
+pub struct Sync {
+    config: watch::Receiver<Config>,
+    cycles: cycle::Cycles,
+    requests: mpsc::Receiver<SyncRequest>,
+    board: Board,
+}
+
+impl Sync {
+    /// Puts the task together; nothing happens until it runs.
+    pub fn new(
+        config: watch::Receiver<Config>,
+        dependencies: Dependencies,
+        requests: mpsc::Receiver<SyncRequest>,
+        board: Board,
+    ) -> Self {
+        Self { config, cycles: cycle::Cycles::new(dependencies), requests, board }
+    }
+
+    /// Runs a cycle at once, then on the interval and on request, until the shutdown.
+    ///
+    /// # Errors
+    /// None: what goes wrong in a cycle is in its report, and the next one tries again.
+    pub async fn run(mut self, mut shutdown: Shutdown) -> Result<(), TaskError> {
+        let mut waiting: Vec<SyncRequest> = Vec::new();
+        loop {
+            let config = self.config.borrow_and_update().clone();
+            self.board.post(|posted| posted.sync.running = true);
+            let report = tokio::select! {
+                report = self.cycles.run(&config) => report,
+                () = shutdown.requested() => return Ok(()),
+            };
+            tracing::info!(
+                principals = report.principals,
+                listed = report.listed,
+                pulled = report.pulled,
+                gone = report.gone,
+                failed = report.failed,
+                "synchronised"
+            );
+            for request in waiting.drain(..) {
+                // The caller may have gone; the report is on the board all the same.
+                let _ = request.send(report.clone());
+            }
+            let pause = jittered(config.interval);
+            self.board.post(|posted| {
+                posted.sync.running = false;
+                posted.sync.last = Some(report);
+                posted.sync.next_at = Timestamp::now().checked_add(pause).ok();
+            });
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                // A shorter interval counts from now.
+                Ok(()) = self.config.changed() => {}
+                Some(request) = self.requests.recv() => waiting.push(request),
+                () = shutdown.requested() => return Ok(()),
+            }
+            while let Ok(request) = self.requests.try_recv() {
+                waiting.push(request);
+            }
+        }
+    }
+}
+
+/// The interval more or less a tenth, so that many daemons do not ask together.
+fn jittered(interval: Duration) -> Duration {
+    let random = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
+    interval.mul_f64(0.9 + random / 5.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_within_a_tenth() {
+        for _ in 0..100 {
+            let pause = jittered(Duration::from_secs(100));
+            assert!((90.0..=110.0).contains(&pause.as_secs_f64()), "{pause:?}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What goes into the cache and comes out of it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::authentication::{AuthenticationId, EndUser, Metadata, UserId};
+use crate::secret::{SecretBytes, SecretString};
+use crate::vault::keyring::Fingerprint;
+
+/// What is known of whether an authentication's secret can be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Listed, and not pulled yet.
+    Pending = 0,
+    /// The policy doesn't permit a full read; no secret is held.
+    NotPermitted = 1,
+    /// Tray hasn't switched the full read on for its principal.
+    NotEnabled = 2,
+    /// Pulled: the secret is held.
+    Full = 3,
+    /// A tombstone: upstream it is no more, or out of reach; no secret is held.
+    Gone = 4,
+}
+
+impl State {
+    const ALL: [Self; 5] = [Self::Pending, Self::NotPermitted, Self::NotEnabled, Self::Full, Self::Gone];
+
+    /// How the column holds it.
+    pub(super) fn code(self) -> i64 {
+        self as i64
+    }
+
+    pub(super) fn from_code(code: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.code() == code)
+    }
+}
+
+/// Why an authentication became a tombstone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GoneReason {
+    /// Tray doesn't list it any more.
+    DeletedUpstream = 0,
+    /// Tray refuses what it permitted before.
+    PermissionLost = 1,
+    /// Its end user or workspace is no longer there, or no longer configured.
+    PrincipalRemoved = 2,
+}
+
+impl GoneReason {
+    const ALL: [Self; 3] = [Self::DeletedUpstream, Self::PermissionLost, Self::PrincipalRemoved];
+
+    /// How the column holds it.
+    pub(super) fn code(self) -> i64 {
+        self as i64
+    }
+
+    pub(super) fn from_code(code: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
+    }
+}
+
+/// One change. Times are kept to the millisecond.
+pub enum Write {
+    /// Tray listed it: it is inserted as [`State::Pending`], or its metadata are brought up to date. A
+    /// tombstone becomes pending again; any other state, and the secret, stay.
+    Listed {
+        /// As listed.
+        metadata: Metadata,
+        /// When.
+        at: Timestamp,
+    },
+    /// What became known of whether it can be pulled: `Pending`, `NotPermitted` or `NotEnabled`. The secret is
+    /// destroyed by `NotPermitted` and kept by the others. A tombstone stays one, and one that was never
+    /// listed is passed over.
+    Mark {
+        /// Which.
+        id: AuthenticationId,
+        /// One of the three.
+        state: State,
+    },
+    /// It was read in full, and becomes [`State::Full`] in a new revision. A tombstone stays one: a pull that
+    /// a deletion has overtaken mustn't bring the secret back.
+    Pulled {
+        /// Which.
+        id: AuthenticationId,
+        /// The JSON text of the full answer, kept as it came.
+        body: SecretBytes,
+        /// When the answer came.
+        fetched_at: Timestamp,
+        /// When the credentials in it expire, if they say.
+        expires_at: Option<Timestamp>,
+    },
+    /// It becomes a tombstone: the secret is destroyed and the metadata kept. One that is already keeps its
+    /// reason, and one that was never listed is passed over.
+    Gone {
+        /// Which.
+        id: AuthenticationId,
+        /// Why.
+        reason: GoneReason,
+        /// When.
+        at: Timestamp,
+    },
+    /// An end user as listed; the token that is held stays.
+    User(EndUser),
+    /// The end user and their token are removed; what they own isn't.
+    RemoveUser(UserId),
+    /// A user token was minted, for an end user that is in the cache.
+    UserToken {
+        /// Whose.
+        user: UserId,
+        /// The token.
+        token: SecretString,
+        /// When it expires.
+        expires_at: Timestamp,
+    },
+    /// The end user's token is destroyed: Tray refused it.
+    ForgetUserToken(UserId),
+}
+
+/// What is known of an authentication without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// As last listed.
+    pub metadata: Metadata,
+    /// Whether its secret can be held.
+    pub state: State,
+    /// Why it is a tombstone, if it is one.
+    pub gone: Option<GoneReason>,
+    /// How many times it was pulled.
+    pub revision: u64,
+    /// When the metadata were listed.
+    pub listed_at: Timestamp,
+    /// When the secret that is held was fetched.
+    pub fetched_at: Option<Timestamp>,
+    /// When the credentials that are held expire, if they say.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Which records [`list`](super::Cache::list) gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Those of one owner, by [`Owner::key`](crate::authentication::Owner::key).
+    pub owner_key: Option<String>,
+    /// Those for one service, by its name.
+    pub service: Option<String>,
+    /// Tombstones too.
+    pub include_gone: bool,
+}
+
+/// What [`list`](super::Cache::list) gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The records that the filter selects.
+    pub records: Vec<Record>,
+    /// Those it selects that don't open.
+    pub damaged: Vec<AuthenticationId>,
+}
+
+/// What the plan of a synchronisation needs to know of an authentication. Nothing was decrypted for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scheduled {
+    /// Which.
+    pub id: AuthenticationId,
+    /// Of the metadata as last listed: [`metadata_fingerprint`](super::Cache::metadata_fingerprint).
+    pub metadata: Fingerprint,
+    /// Whether its secret can be held.
+    pub state: State,
+    /// When the secret that is held was fetched; `None` if none is held.
+    pub fetched_at: Option<Timestamp>,
+    /// When the credentials that are held expire, if they say.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// How many authentications are in each state, and how many end users there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// [`State::Full`].
+    pub full: u64,
+    /// [`State::Pending`].
+    pub pending: u64,
+    /// [`State::NotPermitted`].
+    pub not_permitted: u64,
+    /// [`State::NotEnabled`].
+    pub not_enabled: u64,
+    /// [`State::Gone`].
+    pub gone: u64,
+    /// End users.
+    pub users: u64,
+}

@@ -1,0 +1,537 @@
+//! The cache over a real file; some tests tamper with it through a connection of their own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+use crate::authentication::{Environment, Service, ServiceEnvironmentId};
+use crate::vault::database::DatabaseError;
+use crate::vault::keyring::tests::keyring;
+
+/// A cache in a directory of its own, with the fixtures of these tests.
+struct Fixture {
+    dir: TempDir,
+    cache: Cache,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&dir.path().join("cache.db"), Arc::new(keyring(&[1]))).unwrap();
+        Self { dir, cache }
+    }
+
+    /// A cache with authentication 1 pulled and 2 listed, both of `alice`.
+    async fn with_two() -> Self {
+        let this = Self::new();
+        let batch = vec![
+            listed(metadata(1, "alice", "salesforce")),
+            listed(metadata(2, "alice", "slack")),
+            pulled(1, "canary-secret-one"),
+        ];
+        this.cache.write(batch).await.unwrap();
+        this
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("cache.db")
+    }
+
+    /// What somebody with write access to the file does to it.
+    fn tamper(&self, sql: &str) {
+        assert_ne!(Connection::open(self.path()).unwrap().execute(sql, []).unwrap(), 0);
+    }
+
+    fn record(&self, number: u128) -> Record {
+        self.cache.record(id(number)).unwrap().unwrap()
+    }
+
+    fn secret(&self, number: u128) -> Option<String> {
+        let found = self.cache.secret(id(number)).unwrap();
+        found.map(|(_, secret)| String::from_utf8(secret.expose_secret().to_vec()).unwrap())
+    }
+
+    /// Everything the cache has on disk, the write-ahead log included.
+    fn bytes_on_disk(&self) -> Vec<u8> {
+        let names = ["cache.db", "cache.db-wal", "cache.db-shm"];
+        names.iter().filter_map(|name| fs::read(self.dir.path().join(name)).ok()).flatten().collect()
+    }
+}
+
+fn id(number: u128) -> AuthenticationId {
+    AuthenticationId(Uuid::from_u128(number))
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+fn owner(user: &str) -> Owner {
+    Owner::EndUser {
+        user_id: UserId(format!("tray-{user}")),
+        external_user_id: ExternalUserId(format!("external-{user}")),
+    }
+}
+
+fn metadata(number: u128, user: &str, service: &str) -> Metadata {
+    Metadata {
+        id: id(number),
+        name: format!("canary-name-{number}"),
+        owner: owner(user),
+        service: Some(Service { name: service.into(), version: "4".into() }),
+        environment: Some(Environment { id: ServiceEnvironmentId("env-1".into()), title: "Production".into() }),
+        scopes: vec!["read".into()],
+    }
+}
+
+fn listed(metadata: Metadata) -> Write {
+    Write::Listed { metadata, at: at(1_000) }
+}
+
+fn pulled(number: u128, body: &str) -> Write {
+    let body = SecretBytes::new(body.as_bytes().to_vec());
+    Write::Pulled { id: id(number), body, fetched_at: at(2_000), expires_at: Some(at(9_000)) }
+}
+
+fn gone(number: u128) -> Write {
+    Write::Gone { id: id(number), reason: GoneReason::DeletedUpstream, at: at(3_000) }
+}
+
+fn user(name: &str) -> EndUser {
+    EndUser {
+        id: UserId(format!("tray-{name}")),
+        external_user_id: ExternalUserId(format!("external-{name}")),
+        name: format!("canary-user-{name}"),
+    }
+}
+
+fn damaged<T>(result: &Result<T, CacheError>, number: u128) -> bool {
+    matches!(result, Err(CacheError::Damaged { id: damaged }) if *damaged == id(number))
+}
+
+#[tokio::test]
+async fn what_is_listed_and_pulled_is_found_again() {
+    let fixture = Fixture::with_two().await;
+    let record = fixture.record(1);
+    assert_eq!(record.metadata, metadata(1, "alice", "salesforce"));
+    assert_eq!((record.state, record.revision, record.gone), (State::Full, 1, None));
+    assert_eq!(record.listed_at, at(1_000));
+    assert_eq!((record.fetched_at, record.expires_at), (Some(at(2_000)), Some(at(9_000))));
+    assert_eq!(fixture.secret(1).unwrap(), "canary-secret-one");
+
+    let pending = fixture.record(2);
+    assert_eq!((pending.state, pending.fetched_at), (State::Pending, None));
+    assert_eq!(fixture.secret(2), None);
+    assert!(fixture.cache.record(id(3)).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn it_is_all_there_after_a_restart_in_one_file() {
+    let Fixture { dir, cache } = Fixture::with_two().await;
+    drop(cache);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the log was checked in");
+    let cache = Cache::open(&dir.path().join("cache.db"), Arc::new(keyring(&[1]))).unwrap();
+    assert_eq!(cache.generation().unwrap(), 1);
+    let (record, secret) = cache.secret(id(1)).unwrap().unwrap();
+    assert_eq!(secret.expose_secret(), b"canary-secret-one");
+    assert_eq!(record.metadata, metadata(1, "alice", "salesforce"));
+}
+
+#[tokio::test]
+async fn each_batch_is_one_generation_and_all_or_nothing() {
+    let Fixture { dir: _dir, cache } = Fixture::new();
+    assert_eq!(cache.generation().unwrap(), 0);
+    let batch = vec![listed(metadata(1, "alice", "slack")), listed(metadata(2, "bob", "slack"))];
+    assert_eq!(cache.write(batch).await.unwrap(), 1);
+    assert_eq!(cache.write(vec![]).await.unwrap(), 2);
+
+    let failing = vec![gone(1), pulled(7, "of nobody")];
+    let error = cache.write(failing).await.unwrap_err();
+    assert!(matches!(error, CacheError::Unknown { id: unknown } if unknown == id(7)));
+    assert_eq!(cache.generation().unwrap(), 2);
+    assert_eq!(cache.record(id(1)).unwrap().unwrap().state, State::Pending);
+}
+
+#[tokio::test]
+async fn listing_again_brings_metadata_up_to_date_and_keeps_the_secret() {
+    let fixture = Fixture::with_two().await;
+    let renamed = Metadata { name: "renamed".into(), ..metadata(1, "bob", "slack") };
+    fixture.cache.write(vec![listed(renamed.clone())]).await.unwrap();
+    let record = fixture.record(1);
+    assert_eq!((record.metadata, record.state), (renamed, State::Full));
+    assert_eq!(fixture.secret(1).unwrap(), "canary-secret-one");
+}
+
+#[tokio::test]
+async fn not_permitted_destroys_the_secret_and_not_enabled_keeps_it() {
+    let fixture = Fixture::with_two().await;
+    for kept in [State::NotEnabled, State::Pending] {
+        fixture.cache.write(vec![Write::Mark { id: id(1), state: kept }]).await.unwrap();
+        assert_eq!(fixture.record(1).state, kept);
+        assert_eq!(fixture.secret(1).unwrap(), "canary-secret-one");
+    }
+    let mark = Write::Mark { id: id(1), state: State::NotPermitted };
+    fixture.cache.write(vec![mark]).await.unwrap();
+    let record = fixture.record(1);
+    assert_eq!((record.state, record.fetched_at), (State::NotPermitted, None));
+    assert_eq!(fixture.secret(1), None);
+}
+
+#[tokio::test]
+async fn a_mark_never_claims_what_only_a_pull_or_a_tombstone_gives() {
+    let fixture = Fixture::with_two().await;
+    for state in [State::Full, State::Gone] {
+        let refused = fixture.cache.write(vec![Write::Mark { id: id(2), state }]).await;
+        assert!(matches!(refused, Err(CacheError::NotAMark { .. })));
+    }
+    let never_listed = Write::Mark { id: id(9), state: State::Pending };
+    fixture.cache.write(vec![never_listed, gone(9)]).await.unwrap();
+    assert!(fixture.cache.record(id(9)).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_tombstone_keeps_metadata_without_the_secret_until_it_is_listed_again() {
+    let fixture = Fixture::with_two().await;
+    let overtaken = pulled(1, "pulled before it was deleted");
+    let mark = Write::Mark { id: id(1), state: State::Pending };
+    fixture.cache.write(vec![gone(1), overtaken, mark]).await.unwrap();
+    let record = fixture.record(1);
+    assert_eq!((record.state, record.gone), (State::Gone, Some(GoneReason::DeletedUpstream)));
+    assert_eq!(record.metadata.name, "canary-name-1");
+    assert_eq!(fixture.secret(1), None);
+
+    fixture.cache.write(vec![listed(record.metadata)]).await.unwrap();
+    let revived = fixture.record(1);
+    assert_eq!((revived.state, revived.gone, revived.revision), (State::Pending, None, 1));
+    assert_eq!(fixture.secret(1), None);
+    fixture.cache.write(vec![pulled(1, "new")]).await.unwrap();
+    assert_eq!(fixture.record(1).revision, 2, "no revision is used twice");
+}
+
+#[tokio::test]
+async fn a_destroyed_secret_is_not_left_in_the_file() {
+    let Fixture { dir, cache } = Fixture::with_two().await;
+    let path = dir.path().join("cache.db");
+    let column = "SELECT secret FROM authentications WHERE secret IS NOT NULL";
+    let sealed: Vec<u8> = Connection::open(&path).unwrap().query_row(column, [], |row| row.get(0)).unwrap();
+    cache.write(vec![gone(1)]).await.unwrap();
+    drop(cache);
+    let bytes = fs::read(&path).unwrap();
+    let piece = &sealed[8..24];
+    assert!(!bytes.windows(piece.len()).any(|window| window == piece));
+}
+
+#[tokio::test]
+async fn a_list_selects_by_owner_and_service_and_leaves_tombstones_out() {
+    let fixture = Fixture::with_two().await;
+    let batch = vec![
+        listed(metadata(3, "bob", "slack")),
+        listed(metadata(4, "bob", "slack")),
+        gone(4),
+        listed(Metadata { service: None, owner: Owner::Workspace, ..metadata(5, "", "") }),
+    ];
+    fixture.cache.write(batch).await.unwrap();
+    let numbers = |owner_key: Option<&str>, service: Option<&str>, include_gone| {
+        let (owner_key, service) = (owner_key.map(Into::into), service.map(Into::into));
+        let listing = fixture.cache.list(&Filter { owner_key, service, include_gone }).unwrap();
+        assert_eq!(listing.damaged, []);
+        let ids = listing.records.iter().map(|record| record.metadata.id.0.as_u128());
+        let mut numbers: Vec<_> = ids.collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    assert_eq!(numbers(None, None, false), [1, 2, 3, 5]);
+    assert_eq!(numbers(None, None, true), [1, 2, 3, 4, 5]);
+    assert_eq!(numbers(None, Some("slack"), false), [2, 3]);
+    assert_eq!(numbers(Some("tray-alice"), None, false), [1, 2]);
+    assert_eq!(numbers(Some("tray-bob"), Some("slack"), true), [3, 4]);
+    assert_eq!(numbers(Some("workspace"), None, false), [5]);
+    assert_eq!(numbers(Some("tray-bob"), Some("salesforce"), true), []);
+}
+
+#[tokio::test]
+async fn a_list_needs_no_row_but_those_it_returns_and_reports_the_damaged_ones() {
+    let fixture = Fixture::with_two().await;
+    fixture.tamper("UPDATE authentications SET metadata = x'00' WHERE key = 1");
+    let of = |service: &str| {
+        let filter = Filter { service: Some(service.into()), ..Filter::default() };
+        let listing = fixture.cache.list(&filter).unwrap();
+        (listing.records.len(), listing.damaged)
+    };
+    assert_eq!(of("slack"), (1, vec![]));
+    assert_eq!(of("salesforce"), (0, vec![id(1)]));
+    let all = fixture.cache.list(&Filter::default()).unwrap();
+    assert_eq!((all.records.len(), all.damaged), (1, vec![id(1)]));
+}
+
+#[tokio::test]
+async fn a_row_filed_under_another_owner_is_damaged_there() {
+    let fixture = Fixture::with_two().await;
+    fixture.cache.write(vec![listed(metadata(3, "bob", "slack"))]).await.unwrap();
+    let bobs = "(SELECT owner FROM authentications WHERE key = 3)";
+    fixture.tamper(&format!("UPDATE authentications SET owner = {bobs} WHERE key = 1"));
+    let filter = Filter { owner_key: Some("tray-bob".into()), ..Filter::default() };
+    let listing = fixture.cache.list(&filter).unwrap();
+    assert_eq!((listing.records.len(), listing.damaged), (1, vec![id(1)]));
+}
+
+#[tokio::test]
+async fn swapped_rows_open_nowhere() {
+    let fixture = Fixture::with_two().await;
+    fixture.cache.write(vec![pulled(2, "canary-secret-two")]).await.unwrap();
+    for column in ["secret", "metadata"] {
+        fixture.tamper(&format!(
+            "UPDATE authentications SET {column} = other.{column} \
+             FROM (SELECT key, {column} FROM authentications) AS other \
+             WHERE other.key = 3 - authentications.key"
+        ));
+        for number in [1, 2] {
+            assert!(damaged(&fixture.cache.secret(id(number)), number), "{column} {number}");
+        }
+        assert_eq!(damaged(&fixture.cache.record(id(1)), 1), column == "metadata");
+    }
+}
+
+#[tokio::test]
+async fn a_whole_row_under_another_id_opens_nowhere() {
+    let fixture = Fixture::with_two().await;
+    let two = hex(id(2));
+    fixture.tamper("DELETE FROM authentications WHERE key = 2");
+    fixture.tamper(&format!("UPDATE authentications SET key = 2, id = x'{two}' WHERE key = 1"));
+    assert!(damaged(&fixture.cache.secret(id(2)), 2));
+    assert!(damaged(&fixture.cache.record(id(2)), 2));
+}
+
+fn hex(id: AuthenticationId) -> String {
+    id.0.simple().to_string()
+}
+
+#[tokio::test]
+async fn swapped_columns_open_nowhere() {
+    let fixture = Fixture::with_two().await;
+    fixture.tamper("UPDATE authentications SET metadata = secret, secret = metadata WHERE key = 1");
+    assert!(damaged(&fixture.cache.secret(id(1)), 1));
+    assert!(damaged(&fixture.cache.record(id(1)), 1));
+}
+
+#[tokio::test]
+async fn an_older_secret_is_refused_in_a_later_revision() {
+    let fixture = Fixture::with_two().await;
+    let db = Connection::open(fixture.path()).unwrap();
+    let older: Vec<u8> =
+        db.query_row("SELECT secret FROM authentications WHERE key = 1", [], |row| row.get(0)).unwrap();
+    fixture.cache.write(vec![pulled(1, "newer")]).await.unwrap();
+    assert_eq!(fixture.secret(1).unwrap(), "newer");
+    db.execute("UPDATE authentications SET secret = ?1 WHERE key = 1", [older]).unwrap();
+    assert!(damaged(&fixture.cache.secret(id(1)), 1));
+}
+
+#[tokio::test]
+async fn a_secret_with_other_times_than_it_was_pulled_with_is_refused() {
+    for change in [
+        "fetched_at = fetched_at + 1",
+        "expires_at = expires_at + 1",
+        "expires_at = NULL",
+        "revision = 2",
+        "fetched_at = NULL",
+        "fetched_at = 9223372036854775807",
+    ] {
+        let fixture = Fixture::with_two().await;
+        fixture.tamper(&format!("UPDATE authentications SET {change} WHERE key = 1"));
+        assert!(damaged(&fixture.cache.secret(id(1)), 1), "{change}");
+    }
+}
+
+#[tokio::test]
+async fn two_ids_with_one_key_are_an_error_and_not_a_mix_up() {
+    let fixture = Fixture::with_two().await;
+    // The halves 0 and 1, and their twin 1 and 0.
+    let twin = 1_u128 << 64;
+    assert_eq!(schema::row_key(id(twin)), schema::row_key(id(1)));
+    let collides = |error| matches!(error, CacheError::Collision { id: found } if found == id(twin));
+    assert!(collides(fixture.cache.record(id(twin)).unwrap_err()));
+    let write = fixture.cache.write(vec![listed(metadata(twin, "bob", "slack"))]).await;
+    assert!(collides(write.unwrap_err()));
+    fixture.cache.write(vec![gone(twin)]).await.unwrap();
+    assert_eq!(fixture.secret(1).unwrap(), "canary-secret-one");
+}
+
+#[tokio::test]
+async fn a_schedule_is_made_of_plain_columns() {
+    let fixture = Fixture::with_two().await;
+    fixture.cache.write(vec![listed(metadata(3, "bob", "slack"))]).await.unwrap();
+    fixture.tamper("UPDATE authentications SET metadata = x'00'");
+    let mut schedule = fixture.cache.schedule(&owner("alice")).unwrap();
+    schedule.sort_by_key(|scheduled| scheduled.id);
+    let mark = |number, service| fixture.cache.metadata_fingerprint(&metadata(number, "alice", service));
+    let expected = [
+        Scheduled {
+            id: id(1),
+            metadata: mark(1, "salesforce"),
+            state: State::Full,
+            fetched_at: Some(at(2_000)),
+            expires_at: Some(at(9_000)),
+        },
+        Scheduled { id: id(2), metadata: mark(2, "slack"), state: State::Pending, fetched_at: None, expires_at: None },
+    ];
+    assert_eq!(schedule, expected);
+    assert_ne!(mark(1, "salesforce"), mark(1, "slack"));
+}
+
+#[tokio::test]
+async fn counts_are_by_state() {
+    let fixture = Fixture::with_two().await;
+    let batch = vec![
+        listed(metadata(3, "bob", "slack")),
+        listed(metadata(4, "bob", "slack")),
+        listed(metadata(5, "bob", "slack")),
+        listed(metadata(6, "bob", "slack")),
+        Write::Mark { id: id(3), state: State::NotPermitted },
+        Write::Mark { id: id(4), state: State::NotEnabled },
+        Write::Mark { id: id(5), state: State::NotEnabled },
+        gone(6),
+        Write::User(user("alice")),
+    ];
+    fixture.cache.write(batch).await.unwrap();
+    let expected = Counts { full: 1, pending: 1, not_permitted: 1, not_enabled: 2, gone: 1, users: 1 };
+    assert_eq!(fixture.cache.counts().unwrap(), expected);
+}
+
+#[tokio::test]
+async fn users_are_found_by_either_id_and_keep_their_token() {
+    let Fixture { dir: _dir, cache } = Fixture::new();
+    let token = Write::UserToken {
+        user: user("alice").id,
+        token: SecretString::new("canary-token".into()),
+        expires_at: at(172_800),
+    };
+    let batch = vec![Write::User(user("alice")), Write::User(user("bob")), token];
+    cache.write(batch).await.unwrap();
+    assert_eq!(cache.user(&user("alice").id).unwrap(), Some(user("alice")));
+    assert_eq!(cache.user(&UserId("nobody".into())).unwrap(), None);
+
+    let moved = EndUser { external_user_id: ExternalUserId("moved".into()), ..user("alice") };
+    cache.write(vec![Write::User(moved.clone())]).await.unwrap();
+    assert_eq!(cache.user_by_external_id(&moved.external_user_id).unwrap(), Some(moved));
+    assert_eq!(cache.user_by_external_id(&user("alice").external_user_id).unwrap(), None);
+    assert_eq!(cache.users().unwrap().len(), 2);
+
+    let held = |name| cache.user_token(&user(name).id).unwrap();
+    let (token, expires_at) = held("alice").unwrap();
+    assert_eq!((token.expose_secret(), expires_at), ("canary-token", at(172_800)));
+    assert!(held("bob").is_none());
+
+    cache.write(vec![Write::ForgetUserToken(user("alice").id)]).await.unwrap();
+    assert!(held("alice").is_none());
+    cache.write(vec![Write::RemoveUser(user("alice").id)]).await.unwrap();
+    assert_eq!(cache.user(&user("alice").id).unwrap(), None);
+    assert_eq!(cache.users().unwrap(), [user("bob")]);
+}
+
+#[tokio::test]
+async fn a_token_is_its_users_and_its_times_only() {
+    let fixture = Fixture::new();
+    let token = |name: &str| Write::UserToken {
+        user: user(name).id,
+        token: SecretString::new(format!("token of {name}")),
+        expires_at: at(172_800),
+    };
+    let unknown = fixture.cache.write(vec![token("alice")]).await;
+    assert!(matches!(unknown, Err(CacheError::UnknownUser)));
+    let batch = vec![Write::User(user("alice")), Write::User(user("bob")), token("alice"), token("bob")];
+    fixture.cache.write(batch).await.unwrap();
+
+    fixture.tamper("UPDATE users SET token_expires_at = token_expires_at + 1");
+    let refused = fixture.cache.user_token(&user("alice").id);
+    assert!(matches!(refused, Err(CacheError::DamagedUser { .. })));
+    fixture.tamper("UPDATE users SET token_expires_at = token_expires_at - 1");
+    assert!(fixture.cache.user_token(&user("alice").id).is_ok());
+    fixture.tamper(
+        "UPDATE users SET token = other.token FROM (SELECT id, token FROM users) AS other \
+         WHERE other.id <> users.id",
+    );
+    let refused = fixture.cache.user_token(&user("alice").id);
+    assert!(matches!(refused, Err(CacheError::DamagedUser { .. })));
+}
+
+#[tokio::test]
+async fn a_damaged_user_does_not_hide_the_others() {
+    let fixture = Fixture::new();
+    let batch = vec![Write::User(user("alice")), Write::User(user("bob"))];
+    fixture.cache.write(batch).await.unwrap();
+    fixture.tamper("UPDATE users SET profile = x'00' WHERE rowid = 1");
+    assert_eq!(fixture.cache.users().unwrap(), [user("bob")]);
+    let refused = fixture.cache.user(&user("alice").id);
+    assert!(matches!(refused, Err(CacheError::DamagedUser { .. })));
+}
+
+#[tokio::test]
+async fn nothing_that_names_or_opens_anything_is_in_the_files() {
+    let fixture = Fixture::with_two().await;
+    let token = Write::UserToken {
+        user: user("alice").id,
+        token: SecretString::new("canary-token".into()),
+        expires_at: at(172_800),
+    };
+    fixture.cache.write(vec![Write::User(user("alice")), token]).await.unwrap();
+    let bytes = fixture.bytes_on_disk();
+    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    assert!(holds(id(1).as_bytes()), "ids are in the clear, so this looks in the right place");
+    for canary in ["canary", "alice", "salesforce", "slack", "Production", "env-1", "read"] {
+        assert!(!holds(canary.as_bytes()), "{canary}");
+    }
+}
+
+#[tokio::test]
+async fn every_file_of_the_cache_is_private() {
+    let fixture = Fixture::with_two().await;
+    for name in ["cache.db", "cache.db-wal", "cache.db-shm"] {
+        let mode = fs::metadata(fixture.dir.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_cache_of_another_vault_or_of_a_later_program_is_refused() {
+    let Fixture { dir, cache } = Fixture::with_two().await;
+    drop(cache);
+    let path = dir.path().join("cache.db");
+    let other = tempfile::tempdir().unwrap();
+    let key = crate::crypto::random_key().unwrap();
+    let slots = [crate::vault::NewSlot::Raw { key: &key }];
+    let unlocked = crate::vault::create(other.path(), &slots).unwrap();
+    let refused = Cache::open(&path, unlocked.into_keyring());
+    assert!(matches!(refused, Err(CacheError::ForeignVault)));
+
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 1000).unwrap();
+    let refused = Cache::open(&path, Arc::new(keyring(&[1])));
+    let Err(CacheError::Database(DatabaseError::Newer { found: 1000, .. })) = refused else {
+        panic!("refused as newer");
+    };
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_and_writers_do_not_wait_for_each_other() {
+    let fixture = Fixture::with_two().await;
+    let writers = (0..4).map(|number| {
+        let cache = fixture.cache.clone();
+        tokio::spawn(async move {
+            for _ in 0..25 {
+                cache.write(vec![pulled(1, &format!("secret {number}"))]).await.unwrap();
+                let (_, secret) = cache.secret(id(1)).unwrap().unwrap();
+                assert!(secret.expose_secret().starts_with(b"secret "));
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    assert_eq!(fixture.record(1).revision, 101);
+    assert_eq!(fixture.cache.generation().unwrap(), 101);
+}

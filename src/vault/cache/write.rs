@@ -1,0 +1,180 @@
+//! What each change does to the tables, within the transaction of its batch.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::error::CacheError;
+use super::model::{State, Write};
+use super::schema::{self, row_key, unsigned};
+use crate::authentication::{AuthenticationId, EndUser, Metadata, UserId};
+use crate::secret::{SecretBytes, SecretString};
+use crate::vault::keyring::Keyring;
+
+pub(super) fn apply(db: &Connection, keyring: &Keyring, write: Write) -> Result<(), CacheError> {
+    match write {
+        Write::Listed { metadata, at } => listed(db, keyring, &metadata, at),
+        Write::Mark { id, state } => mark(db, id, state),
+        Write::Pulled { id, body, fetched_at, expires_at } => pulled(db, keyring, id, &body, fetched_at, expires_at),
+        Write::Gone { id, reason, at } => {
+            let sql = "UPDATE authentications SET state = ?3, gone_reason = ?4, gone_at = ?5, \
+                       secret = NULL, fetched_at = NULL, expires_at = NULL \
+                       WHERE key = ?1 AND id = ?2 AND state <> ?3";
+            let gone = (State::Gone.code(), reason.code(), at.as_millisecond());
+            let values = (row_key(id), id.as_bytes(), gone.0, gone.1, gone.2);
+            db.prepare_cached(sql)?.execute(values)?;
+            Ok(())
+        }
+        Write::User(user) => end_user(db, keyring, &user),
+        Write::RemoveUser(id) => {
+            let user = schema::user_mark(keyring, &id);
+            db.prepare_cached("DELETE FROM users WHERE id = ?1")?.execute([user.as_bytes()])?;
+            Ok(())
+        }
+        Write::UserToken { user, token, expires_at } => user_token(db, keyring, &user, &token, expires_at),
+        Write::ForgetUserToken(id) => {
+            let user = schema::user_mark(keyring, &id);
+            let sql = "UPDATE users SET token = NULL, token_expires_at = NULL WHERE id = ?1";
+            db.prepare_cached(sql)?.execute([user.as_bytes()])?;
+            Ok(())
+        }
+    }
+}
+
+fn listed(db: &Connection, keyring: &Keyring, metadata: &Metadata, at: Timestamp) -> Result<(), CacheError> {
+    let id = metadata.id;
+    let revision = held(db, id)?.map_or(1, |held| held.metadata_revision + 1);
+    let json = schema::metadata_json(metadata);
+    let at = at.as_millisecond();
+    let sealed = keyring.seal(&schema::metadata_place(&id, revision, &[at]), json.expose_secret())?;
+    let sql = "INSERT INTO authentications \
+                   (key, id, owner, service, state, listed_at, metadata_revision, metadata_mark, metadata) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+               ON CONFLICT (key) DO UPDATE SET \
+                   owner = ?3, service = ?4, listed_at = ?6, \
+                   metadata_revision = ?7, metadata_mark = ?8, metadata = ?9, \
+                   state = iif(state = ?10, ?5, state), gone_reason = NULL, gone_at = NULL";
+    db.prepare_cached(sql)?.execute(params![
+        row_key(id),
+        id.as_bytes(),
+        schema::owner_mark(keyring, metadata.owner.key()),
+        metadata.service.as_ref().map(|service| schema::service_mark(keyring, &service.name)),
+        State::Pending.code(),
+        at,
+        revision.cast_signed(),
+        schema::metadata_fingerprint(keyring, &json).as_bytes(),
+        sealed,
+        State::Gone.code(),
+    ])?;
+    Ok(())
+}
+
+fn mark(db: &Connection, id: AuthenticationId, state: State) -> Result<(), CacheError> {
+    let sql = match state {
+        State::Pending | State::NotEnabled => {
+            "UPDATE authentications SET state = ?3 WHERE key = ?1 AND id = ?2 AND state <> ?4"
+        }
+        State::NotPermitted => {
+            "UPDATE authentications \
+             SET state = ?3, secret = NULL, fetched_at = NULL, expires_at = NULL \
+             WHERE key = ?1 AND id = ?2 AND state <> ?4"
+        }
+        State::Full | State::Gone => return Err(CacheError::NotAMark { id }),
+    };
+    let values = (row_key(id), id.as_bytes(), state.code(), State::Gone.code());
+    db.prepare_cached(sql)?.execute(values)?;
+    Ok(())
+}
+
+fn pulled(
+    db: &Connection,
+    keyring: &Keyring,
+    id: AuthenticationId,
+    body: &SecretBytes,
+    fetched_at: Timestamp,
+    expires_at: Option<Timestamp>,
+) -> Result<(), CacheError> {
+    let held = held(db, id)?.ok_or(CacheError::Unknown { id })?;
+    if held.state == State::Gone.code() {
+        return Ok(());
+    }
+    let revision = held.revision + 1;
+    let fetched_at = fetched_at.as_millisecond();
+    let expires_at = expires_at.map(Timestamp::as_millisecond);
+    let times: Vec<i64> = std::iter::once(fetched_at).chain(expires_at).collect();
+    let sealed = keyring.seal(&schema::secret_place(&id, revision, &times), body.expose_secret())?;
+    let sql = "UPDATE authentications SET state = ?2, revision = ?3, fetched_at = ?4, \
+               expires_at = ?5, secret = ?6 WHERE key = ?1";
+    db.prepare_cached(sql)?.execute(params![
+        row_key(id),
+        State::Full.code(),
+        revision.cast_signed(),
+        fetched_at,
+        expires_at,
+        sealed,
+    ])?;
+    Ok(())
+}
+
+/// What the plain columns say of an authentication before a change.
+struct Held {
+    state: i64,
+    revision: u64,
+    metadata_revision: u64,
+}
+
+fn held(db: &Connection, id: AuthenticationId) -> Result<Option<Held>, CacheError> {
+    let sql = "SELECT id, state, revision, metadata_revision FROM authentications WHERE key = ?1";
+    let found = db
+        .prepare_cached(sql)?
+        .query_row([row_key(id)], |row| {
+            let (state, revision) = (row.get(1)?, unsigned(row, 2)?);
+            let held = Held { state, revision, metadata_revision: unsigned(row, 3)? };
+            Ok((AuthenticationId(Uuid::from_bytes(row.get(0)?)), held))
+        })
+        .optional()?;
+    match found {
+        Some((found, _)) if found != id => Err(CacheError::Collision { id }),
+        found => Ok(found.map(|(_, held)| held)),
+    }
+}
+
+fn end_user(db: &Connection, keyring: &Keyring, user: &EndUser) -> Result<(), CacheError> {
+    let mark = schema::user_mark(keyring, &user.id);
+    let revision = db
+        .prepare_cached("SELECT revision FROM users WHERE id = ?1")?
+        .query_row([mark.as_bytes()], |row| unsigned(row, 0))
+        .optional()?
+        .map_or(1, |revision| revision + 1);
+    let profile = schema::user_json(user);
+    let sealed = keyring.seal(&schema::profile_place(&mark, revision), profile.expose_secret())?;
+    let sql = "INSERT INTO users (id, external, revision, profile) VALUES (?1, ?2, ?3, ?4) \
+               ON CONFLICT (id) DO UPDATE SET external = ?2, revision = ?3, profile = ?4";
+    let external = schema::external_mark(keyring, &user.external_user_id);
+    let values = (mark.as_bytes(), external.as_bytes(), revision.cast_signed(), sealed);
+    db.prepare_cached(sql)?.execute(values)?;
+    Ok(())
+}
+
+fn user_token(
+    db: &Connection,
+    keyring: &Keyring,
+    id: &UserId,
+    token: &SecretString,
+    expires_at: Timestamp,
+) -> Result<(), CacheError> {
+    let user = schema::user_mark(keyring, id);
+    let revision = db
+        .prepare_cached("SELECT token_revision FROM users WHERE id = ?1")?
+        .query_row([user.as_bytes()], |row| unsigned(row, 0))
+        .optional()?
+        .map(|revision| revision + 1)
+        .ok_or(CacheError::UnknownUser)?;
+    let expires_at = expires_at.as_millisecond();
+    let place = schema::token_place(&user, revision, std::slice::from_ref(&expires_at));
+    let sealed = keyring.seal(&place, token.expose_secret().as_bytes())?;
+    let sql = "UPDATE users SET token_revision = ?2, token_expires_at = ?3, token = ?4 WHERE id = ?1";
+    let values = (user.as_bytes(), revision.cast_signed(), expires_at, sealed);
+    db.prepare_cached(sql)?.execute(values)?;
+    Ok(())
+}

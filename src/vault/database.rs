@@ -1,0 +1,225 @@
+//! SQLite as every database of the daemon is set up: private files, a write-ahead log, defences on, and a
+//! schema that migrates forward.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use crate::system::files::{self, FileError};
+
+/// How long a statement waits for another process's lock: `backup` and the command line are brief.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a loss of power may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The last commits, never the file: it can be rebuilt (`synchronous=NORMAL`).
+    Rebuildable,
+    /// Nothing that was committed (`synchronous=FULL`).
+    Durable,
+}
+
+/// A database can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The file can't be used or trusted.
+    #[error("can't use the database file")]
+    File(#[from] FileError),
+    /// A later program wrote it; it wasn't touched.
+    #[error("{} has schema {found}, and this program knows up to {known}", path.display())]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its schema's version.
+        found: i64,
+        /// The latest version that this program knows.
+        known: i64,
+    },
+    /// It is no database, or a broken one.
+    #[error("{} is damaged", path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says of it.
+        source: rusqlite::Error,
+    },
+    /// SQLite failed for another reason: a full disk, a lock held too long.
+    #[error("can't open {}", path.display())]
+    Sqlite {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+}
+
+/// Opens the database at `path` for writing; it is created with mode 0600 (its `-wal` and `-shm` take the same
+/// from it) or must be ours and nobody else's.
+///
+/// `migrations` holds one script for each version of the schema, from 1 up, never changed once released. Those
+/// that the file lacks run in a transaction each.
+pub fn open_database(path: &Path, durability: Durability, migrations: &[&str]) -> Result<Connection, DatabaseError> {
+    // SQLite's own NOFOLLOW would refuse a link anywhere in the path, such as systemd's `DynamicUser=` makes;
+    // the last component is what counts, the directory being private.
+    files::private_file(path)?;
+    let failed = |source| DatabaseError::from_sqlite(path, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    defend(&connection).map_err(failed)?;
+    // INVARIANT: the version is looked at before anything is written, the journal mode included.
+    let found = version(&connection).map_err(failed)?;
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+    if !(0..=known).contains(&found) {
+        return Err(DatabaseError::Newer { path: path.to_owned(), found, known });
+    }
+    configure(&connection, durability).map_err(failed)?;
+    migrate(&mut connection, migrations).map_err(failed)?;
+    Ok(connection)
+}
+
+/// Opens another connection, for reading only, to a database that [`open_database`] has set up.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, DatabaseError> {
+    let failed = |source| DatabaseError::from_sqlite(path, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    defend(&connection).map_err(failed)?;
+    Ok(connection)
+}
+
+/// A file may have been tampered with: nothing in its schema is trusted to run, and pages are checked as they
+/// are read (sqlite.org/security.html, "Untrusted SQLite Database Files").
+fn defend(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "foreign_keys", true)
+}
+
+fn configure(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
+    let synchronous = match durability {
+        Durability::Rebuildable => "NORMAL",
+        Durability::Durable => "FULL",
+    };
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    // What is deleted is overwritten with zeros, and nothing is spilt to files that others may see.
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")
+}
+
+fn migrate(connection: &mut Connection, migrations: &[&str]) -> rusqlite::Result<()> {
+    for (from, script) in (0_i64..).zip(migrations) {
+        let migration = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if version(&migration)? == from {
+            migration.execute_batch(script)?;
+            migration.pragma_update(None, "user_version", from + 1)?;
+            migration.commit()?;
+        }
+    }
+    Ok(())
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+impl DatabaseError {
+    fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { path, source },
+            _ => Self::Sqlite { path, source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const ONE: &str = "CREATE TABLE one (a INTEGER) STRICT";
+    const TWO: &str = "CREATE TABLE two (b INTEGER) STRICT";
+
+    fn path(dir: &tempfile::TempDir) -> PathBuf {
+        dir.path().join("test.db")
+    }
+
+    #[test]
+    fn every_file_of_a_database_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = open_database(&path(&dir), Durability::Durable, &[ONE]).unwrap();
+        db.execute("INSERT INTO one VALUES (1)", []).unwrap();
+        let modes: Vec<_> = ["test.db", "test.db-wal", "test.db-shm"]
+            .map(|name| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777)
+            .into();
+        assert_eq!(modes, [0o600; 3]);
+    }
+
+    #[test]
+    fn the_settings_are_those_of_the_design() {
+        let dir = tempfile::tempdir().unwrap();
+        for (durability, synchronous) in [(Durability::Rebuildable, 1), (Durability::Durable, 2)] {
+            let db = open_database(&path(&dir), durability, &[]).unwrap();
+            let setting = |name| -> i64 { db.pragma_query_value(None, name, |r| r.get(0)).unwrap() };
+            assert_eq!(setting("synchronous"), synchronous);
+            assert_eq!(setting("secure_delete"), 1);
+            assert_eq!(setting("trusted_schema"), 0);
+            assert_eq!(setting("foreign_keys"), 1);
+            let mode: String = db.pragma_query_value(None, "journal_mode", |r| r.get(0)).unwrap();
+            assert_eq!(mode, "wal");
+        }
+    }
+
+    #[test]
+    fn migrations_run_once_and_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open_database(&path(&dir), Durability::Durable, &[ONE]).unwrap());
+        for _ in 0..2 {
+            let db = open_database(&path(&dir), Durability::Durable, &[ONE, TWO]).unwrap();
+            assert_eq!(version(&db).unwrap(), 2);
+            db.execute("INSERT INTO two VALUES (1)", []).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_the_version_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let broken = "CREATE TABLE three (c INTEGER) STRICT; NOT SQL";
+        assert!(open_database(&path(&dir), Durability::Durable, &[ONE, broken]).is_err());
+        let db = open_database(&path(&dir), Durability::Durable, &[ONE]).unwrap();
+        assert_eq!(version(&db).unwrap(), 1);
+        assert!(db.prepare("SELECT c FROM three").is_err());
+    }
+
+    #[test]
+    fn a_newer_file_is_refused_and_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open_database(&path(&dir), Durability::Durable, &[ONE, TWO]).unwrap());
+        let before = fs::read(path(&dir)).unwrap();
+        let refused = open_database(&path(&dir), Durability::Durable, &[ONE]);
+        assert!(matches!(refused, Err(DatabaseError::Newer { found: 2, known: 1, .. })));
+        assert_eq!(fs::read(path(&dir)).unwrap(), before);
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        files::create_new(&path(&dir), &[b'x'; 4096], 0o600).unwrap();
+        let refused = open_database(&path(&dir), Durability::Durable, &[ONE]);
+        assert!(matches!(refused, Err(DatabaseError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        files::create_new(&path(&dir), b"", 0o644).unwrap();
+        let refused = open_database(&path(&dir), Durability::Durable, &[ONE]);
+        assert!(matches!(refused, Err(DatabaseError::File(FileError::Mode { .. }))));
+    }
+}

@@ -1,0 +1,235 @@
+//! The keys of an unlocked vault, and what is sealed with them.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use super::fields::Fields;
+use super::header::Epoch;
+use crate::crypto::{self, CryptoError};
+use crate::secret::{Key, SecretBytes};
+
+/// The first byte of everything sealed: this layout, and XAES-256-GCM.
+const FORMAT: u8 = 1;
+/// Before the nonce: the format byte, and the epoch as a big-endian `u32`.
+const PREFIX_LEN: usize = 1 + 4;
+
+/// The sealing key of each epoch, and the fingerprint key.
+///
+/// INVARIANT: every key here is HKDF-SHA256 of the root key under a label of its own, with the vault's id in
+/// the salt. The root key itself never seals, and no derived key serves two purposes.
+pub struct Keyring {
+    vault: Uuid,
+    /// Never empty, in ascending order; the last one seals.
+    epochs: Vec<(u32, Key)>,
+    fingerprint: Key,
+}
+
+/// Where a sealed value belongs. It opens there and nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// The table, or the kind of document.
+    pub table: &'a str,
+    /// The column within it.
+    pub column: &'a str,
+    /// The record's id.
+    pub record: &'a [u8],
+    /// Which version of the value this is: one that was replaced doesn't pass for its successor.
+    pub revision: u64,
+    /// The times, in epoch milliseconds, that are trusted along with the value.
+    pub times: &'a [i64],
+}
+
+/// Sealed bytes didn't open: they, their place or the vault are not what they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("sealed bytes are damaged or out of place")]
+pub struct Damaged;
+
+impl Keyring {
+    pub(super) fn derive(root: &Key, vault: Uuid, epochs: &[Epoch]) -> Self {
+        let epoch_key = |epoch: &Epoch| {
+            let salt = [vault.as_bytes(), &epoch.salt.0[..]].concat();
+            let label = format!("trayvault v1 epoch {}", epoch.number);
+            (epoch.number, crypto::hkdf_sha256(root, &salt, &label))
+        };
+        Self {
+            vault,
+            epochs: epochs.iter().map(epoch_key).collect(),
+            fingerprint: crypto::hkdf_sha256(root, vault.as_bytes(), "trayvault v1 fingerprint"),
+        }
+    }
+
+    /// Seals `plaintext` to its place with the current epoch's key.
+    ///
+    /// Gives the stored form: format byte, epoch (big-endian `u32`), 24-byte nonce, ciphertext, 16-byte tag.
+    pub fn seal(&self, place: &Place<'_>, plaintext: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        #[expect(clippy::expect_used, reason = "a header without epochs is refused")]
+        let (epoch, key) = self.epochs.last().expect("a keyring has an epoch");
+        let overhead = PREFIX_LEN + crypto::NONCE_LEN + crypto::TAG_LEN;
+        let mut sealed = Vec::with_capacity(overhead + plaintext.len());
+        sealed.push(FORMAT);
+        sealed.extend_from_slice(&epoch.to_be_bytes());
+        crypto::seal(key, self.associated(place, *epoch).as_bytes(), plaintext, &mut sealed)?;
+        Ok(sealed)
+    }
+
+    /// Opens what [`seal`](Self::seal) gave for the same place, in this epoch or an earlier one.
+    pub fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<SecretBytes, Damaged> {
+        let (prefix, body) = sealed.split_first_chunk::<PREFIX_LEN>().ok_or(Damaged)?;
+        let [FORMAT, epoch @ ..] = *prefix else {
+            return Err(Damaged);
+        };
+        let epoch = u32::from_be_bytes(epoch);
+        let (_, key) = self.epochs.iter().find(|(number, _)| *number == epoch).ok_or(Damaged)?;
+        crypto::open(key, self.associated(place, epoch).as_bytes(), body).map_err(|_| Damaged)
+    }
+
+    fn associated(&self, place: &Place<'_>, epoch: u32) -> Fields {
+        let fields = Fields::of("trayvault record")
+            .number(FORMAT)
+            .bytes(self.vault.as_bytes())
+            .number(epoch)
+            .bytes(place.table.as_bytes())
+            .bytes(place.column.as_bytes())
+            .bytes(place.record)
+            .number(place.revision)
+            .number(place.times.len() as u64);
+        place.times.iter().copied().fold(fields, Fields::signed)
+    }
+
+    /// What stands for `value` where the value itself must not be seen: equal for equal values of a domain,
+    /// and without the key neither reversed nor guessed.
+    pub fn fingerprint(&self, domain: &str, value: &[u8]) -> Fingerprint {
+        let fields = Fields::of("trayvault fingerprint").bytes(domain.as_bytes()).bytes(value);
+        let mac = crypto::hmac_sha256(&self.fingerprint, &[fields.as_bytes()]);
+        let [bytes @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = mac;
+        Fingerprint(bytes)
+    }
+}
+
+/// A keyed fingerprint: the first 16 bytes of an HMAC-SHA256. Shown in hexadecimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    /// The fingerprint that was stored as these bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes, to be stored.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// Its first half, as the integer that an index of the cache holds.
+    pub(super) fn to_integer(self) -> i64 {
+        let (high, _) = Uuid::from_bytes(self.0).as_u64_pair();
+        high.cast_signed()
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::crypto::tests::key;
+    use crate::vault::header::Base64;
+
+    /// A keyring with these epochs, of the same root key and vault each time.
+    pub(in crate::vault) fn keyring(epochs: &[u32]) -> Keyring {
+        let epochs: Vec<_> = epochs.iter().map(|&number| Epoch { number, salt: Base64([9; 32]) }).collect();
+        Keyring::derive(&key(&[7; 32]), Uuid::from_bytes([1; 16]), &epochs)
+    }
+
+    const PLACE: Place<'static> = Place { table: "t", column: "c", record: b"r", revision: 1, times: &[1, 2] };
+
+    #[test]
+    fn the_stored_form_is_format_epoch_nonce_ciphertext_tag() {
+        let sealed = keyring(&[3, 0x0102_0304]).seal(&PLACE, b"plaintext").unwrap();
+        assert_eq!(sealed[..5], [1, 1, 2, 3, 4]);
+        assert_eq!(sealed.len(), 5 + 24 + 9 + 16);
+    }
+
+    #[test]
+    fn an_earlier_epoch_opens_until_it_is_forgotten() {
+        let sealed = keyring(&[1]).seal(&PLACE, b"plaintext").unwrap();
+        assert_eq!(keyring(&[1, 2]).open(&PLACE, &sealed).unwrap().expose_secret(), b"plaintext");
+        assert_eq!(keyring(&[2]).open(&PLACE, &sealed).err(), Some(Damaged));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_truncation_is_refused() {
+        let (keyring, all) = (keyring(&[1, 2]), 0..);
+        let mut sealed = keyring.seal(&PLACE, b"plaintext").unwrap();
+        for (at, bit) in all.take(sealed.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            sealed[at] ^= 1 << bit;
+            assert_eq!(keyring.open(&PLACE, &sealed).err(), Some(Damaged), "bit {bit} of {at}");
+            sealed[at] ^= 1 << bit;
+            assert_eq!(keyring.open(&PLACE, &sealed[..at]).err(), Some(Damaged), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn another_vault_or_another_root_opens_nothing() {
+        let sealed = keyring(&[1]).seal(&PLACE, b"plaintext").unwrap();
+        let epochs = [Epoch { number: 1, salt: Base64([9; 32]) }];
+        let other_root = crypto::random_key().unwrap();
+        let same_root = key(&[7; 32]);
+        let vault = |byte| Uuid::from_bytes([byte; 16]);
+        assert!(Keyring::derive(&same_root, vault(1), &epochs).open(&PLACE, &sealed).is_ok());
+        assert!(Keyring::derive(&same_root, vault(2), &epochs).open(&PLACE, &sealed).is_err());
+        assert!(Keyring::derive(&other_root, vault(1), &epochs).open(&PLACE, &sealed).is_err());
+    }
+
+    #[test]
+    fn a_fingerprint_depends_on_domain_value_and_key_and_on_where_they_part() {
+        let keyring = keyring(&[1]);
+        let fingerprint = keyring.fingerprint("user", b"id");
+        assert_eq!(fingerprint, keyring.fingerprint("user", b"id"));
+        assert_ne!(fingerprint, keyring.fingerprint("use", b"rid"));
+        assert_ne!(fingerprint, keyring.fingerprint("owner", b"id"));
+        let other = Keyring::derive(&crypto::random_key().unwrap(), Uuid::from_bytes([1; 16]), &[]);
+        assert_ne!(fingerprint, other.fingerprint("user", b"id"));
+    }
+
+    #[test]
+    fn a_fingerprint_is_shown_in_hexadecimal() {
+        let mut bytes = [0xab; 16];
+        bytes[0] = 0x01;
+        assert_eq!(Fingerprint::from_bytes(bytes).to_string(), format!("01{}", "ab".repeat(15)));
+    }
+
+    /// Few letters and short fields, so that equal ones, and ones that meet once concatenated, are common.
+    fn places() -> impl Strategy<Value = (String, String, Vec<u8>, u64, Vec<i64>)> {
+        let record = prop::collection::vec(0..2_u8, 0..3);
+        let times = prop::collection::vec(0..2_i64, 0..3);
+        ("[ab]{0,2}", "[ab]{0,2}", record, 0..2_u64, times)
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_opens_at_its_place_only(
+            one in places(),
+            two in places(),
+            plaintext: Vec<u8>,
+        ) {
+            fn place(parts: &(String, String, Vec<u8>, u64, Vec<i64>)) -> Place<'_> {
+                let (table, column, record, revision, times) = parts;
+                Place { table, column, record, revision: *revision, times }
+            }
+            let keyring = keyring(&[1]);
+            let sealed = keyring.seal(&place(&one), &plaintext).unwrap();
+            let opened = keyring.open(&place(&one), &sealed).unwrap();
+            prop_assert_eq!(opened.expose_secret(), &plaintext[..]);
+            prop_assert_eq!(keyring.open(&place(&two), &sealed).is_ok(), one == two);
+        }
+    }
+}
