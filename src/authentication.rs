@@ -156,7 +156,4 @@ pub struct Metadata {
     pub service: Option<Service>,
     /// The service environment; Tray may not say.
     pub environment: Option<Environment>,
-    /// The OAuth scopes it was granted, where they are known.
-    #[serde(default)]
-    pub scopes: Vec<String>,
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -248,6 +249,8 @@ impl Daemon {
                 signal = signals.recv() => match signal {
                     Some(SIGHUP) => self.reload(),
                     Some(SIGUSR1) => self.dump_state(),
+                    // A file at its size limit (LimitFSIZE=) is a failed write, not the daemon's end.
+                    Some(SIGXFSZ) => {}
                     _ => break Ok(()),
                 },
             }
@@ -307,7 +310,7 @@ impl Daemon {
 fn lock(state_directory: &Path) -> Result<File, DaemonError> {
     let path = state_directory.join("lock");
     let failed = |source| DaemonError::System("the state directory can't be locked", source);
-    let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    let file = File::options().create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(DaemonError::Running(state_directory.to_owned())),
@@ -335,7 +338,7 @@ fn token(name: &'static str, source: &Source) -> Result<SecretString, DaemonErro
 
 /// Signals arrive on a thread of their own and are handed over in order.
 fn signals() -> Result<mpsc::UnboundedReceiver<i32>, DaemonError> {
-    let mut arriving = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
+    let mut arriving = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ])
         .map_err(|source| DaemonError::System("signals can't be received", source))?;
     let (sender, receiver) = mpsc::unbounded_channel();
     let wait = move || arriving.forever().take_while(|signal| sender.send(*signal).is_ok()).for_each(drop);

@@ -347,7 +347,6 @@ mod tests {
             },
             service: Some(Service { name: service.to_owned(), version: "1".to_owned() }),
             environment: None,
-            scopes: Vec::new(),
         }
     }
 

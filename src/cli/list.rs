@@ -62,18 +62,18 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
 fn print(list: &List, now: Timestamp) -> Result<(), Failure> {
     let mut shown: Vec<_> = list.authentications.iter().map(|one| (owner(one), service(one), one)).collect();
     shown.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
-    let mut table = output::Rows::new(["id", "owner", "service", "state", "fetched"]);
-    table.keep_first_whole();
+    let mut table = output::Rows::new(["id", "owner", "service", "state", "age"]);
+    table.keep_whole(&[0, 3, 4]);
     for (owner, service, one) in shown {
         let Shown { metadata, state, fetched_at, .. } = one;
-        let fetched = output::relative(*fetched_at, now);
-        table.add([&metadata.id.to_string(), owner, &service, &state.replace('_', " "), &fetched]);
+        let age = output::age(*fetched_at, now);
+        table.add([&metadata.id.to_string(), owner, &service, &state.replace('_', " "), &age]);
     }
     table.print()
 }
 
 fn owner(shown: &Shown) -> &str {
-    shown.metadata.owner.external_user_id().unwrap_or("(workspace)")
+    shown.metadata.owner.external_user_id().unwrap_or("workspace")
 }
 
 /// The service; with the environment, unless that is the one that every service has.

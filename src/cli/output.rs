@@ -38,10 +38,12 @@ impl Rows {
         self.0.add_row(row);
     }
 
-    /// Never breaks the first column: what is in it is there to be copied.
-    pub(super) fn keep_first_whole(&mut self) {
-        if let Some(column) = self.0.column_mut(0) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
+    /// Never breaks these columns: ids, which are there to be copied, and single words.
+    pub(super) fn keep_whole(&mut self, columns: &[usize]) {
+        for column in columns {
+            if let Some(column) = self.0.column_mut(*column) {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
         }
     }
 
@@ -60,6 +62,11 @@ pub(super) fn relative(at: Option<Timestamp>, now: Timestamp) -> String {
     let span = at.duration_since(now);
     let text = coarse(span.abs());
     if span.is_negative() || span.is_zero() { format!("{text} ago") } else { format!("in {text}") }
+}
+
+/// How long ago something was, such as `5m`; a dash for never.
+pub(super) fn age(at: Option<Timestamp>, now: Timestamp) -> String {
+    at.map_or_else(|| "-".to_owned(), |at| coarse(now.duration_since(at).abs()))
 }
 
 /// A span in its largest unit.

@@ -55,7 +55,10 @@ fn print(status: &Status, now: Timestamp) -> Result<(), Failure> {
             "{full} held in full, {not_permitted} not permitted, {not_enabled} not enabled, {pending} pending, {gone} gone"
         ),
     ]);
-    let last = sync.last.as_ref().map_or_else(|| "none yet".to_owned(), |last| describe(last, now));
+    let last = sync.last.as_ref().map_or_else(
+        || "none yet".to_owned(),
+        |last| format!("{}: {}", output::relative(Some(last.ended_at), now), describe(last)),
+    );
     let next = if sync.running { "under way".to_owned() } else { output::relative(sync.next_at, now) };
     table.add(["last synchronisation", &last]);
     table.add(["next synchronisation", &next]);
@@ -75,16 +78,11 @@ fn print(status: &Status, now: Timestamp) -> Result<(), Failure> {
 }
 
 /// One cycle in a line.
-pub(super) fn describe(report: &CycleReport, now: Timestamp) -> String {
-    let mut text = format!(
-        "{}: {} principals, {} listed, {} pulled",
-        output::relative(Some(report.ended_at), now),
-        report.principals,
-        report.listed,
-        report.pulled
-    );
-    for (count, what) in [(report.not_permitted, "not permitted"), (report.gone, "gone"), (report.failed, "failed")] {
-        if count > 0 {
+pub(super) fn describe(report: &CycleReport) -> String {
+    let CycleReport { principals, listed, pulled, not_permitted, gone, failed, .. } = report;
+    let mut text = format!("{principals} principals, {listed} listed, {pulled} pulled");
+    for (count, what) in [(not_permitted, "not permitted"), (gone, "gone"), (failed, "failed")] {
+        if *count > 0 {
             // Writing to a String can't fail.
             let _ = write!(text, ", {count} {what}");
         }

@@ -2,7 +2,6 @@
 
 use clap::Args;
 use hyper::Method;
-use jiff::Timestamp;
 
 use super::{Code, Failure, Global, api, output, status};
 use crate::status::CycleReport;
@@ -19,7 +18,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
     if arguments.json {
         output::json(&report)?;
     } else {
-        output::line(&format!("synchronised {}", status::describe(&report, Timestamp::now())))?;
+        output::line(&format!("synchronised: {}", status::describe(&report)))?;
     }
     match report.problems.first() {
         None => Ok(()),

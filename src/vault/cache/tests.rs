@@ -86,7 +86,6 @@ fn metadata(number: u128, user: &str, service: &str) -> Metadata {
         owner: owner(user),
         service: Some(Service { name: service.into(), version: "4".into() }),
         environment: Some(Environment { id: ServiceEnvironmentId("env-1".into()), title: "Production".into() }),
-        scopes: vec!["read".into()],
     }
 }
 

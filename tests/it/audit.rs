@@ -1,0 +1,97 @@
+//! The audit log: what is on record, and that a change shows.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{House, OPEN};
+
+fn entries(house: &House) -> Vec<Value> {
+    let log = fs::read_to_string(house.path("state/audit/audit.jsonl")).expect("a log");
+    log.lines().map(|line| serde_json::from_str(line).expect("an entry")).collect()
+}
+
+#[test]
+fn every_pull_read_and_life_cycle_event_is_on_record() {
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    house.sync();
+    let slack = house.upstream("slack").id.to_string();
+    house.succeeds(&["get", &slack]);
+    daemon.stop();
+    let entries = entries(&house);
+    let count = |action: &str| entries.iter().filter(|entry| entry["action"] == action).count();
+    assert_eq!(count("vault.create"), 1);
+    assert_eq!(count("daemon.start"), 1);
+    assert_eq!(count("token.mint"), 3);
+    assert_eq!(count("workspace.verify"), 1);
+    assert_eq!(count("authentication.pull"), 8);
+    assert_eq!(count("authentication.read"), 1);
+    assert_eq!(count("daemon.stop"), 1);
+    let read = entries.iter().find(|entry| entry["action"] == "authentication.read").expect("the read");
+    assert_eq!((&read["authentication"], &read["rule"]), (&slack.into(), &"the test".into()));
+    assert_eq!(read["actor"]["uid"], rustix::process::getuid().as_raw());
+    let sequence: Vec<_> = entries.iter().map(|entry| entry["seq"].as_u64().expect("a number")).collect();
+    assert_eq!(sequence, (1..=entries.len() as u64).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_change_a_gap_and_a_swap_are_found_and_named_by_line() {
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    house.sync();
+    daemon.stop();
+    let path = house.path("state/audit/audit.jsonl");
+    let original = fs::read_to_string(&path).expect("a log");
+    let lines: Vec<_> = original.lines().collect();
+    let broken = |lines: &[&str], line: usize| {
+        fs::write(&path, lines.join("\n") + "\n").expect("a log");
+        let error = house.fails(&["audit", "verify"], 65);
+        assert!(error.contains(&format!("the audit log is broken at line {line}:")), "{error}");
+    };
+    let changed = lines[4].replace("\"outcome\":\"done\"", "\"outcome\":\"failed\"");
+    assert_ne!(changed, lines[4]);
+    broken(&[&lines[..4], &[&changed], &lines[5..]].concat(), 5);
+    broken(&[&lines[..4], &lines[5..]].concat(), 5);
+    broken(&[&lines[..4], &[lines[5], lines[4]], &lines[6..]].concat(), 5);
+    broken(&[&lines[..4], &[lines[3]], &lines[4..]].concat(), 5);
+    fs::write(&path, &original).expect("a log");
+    assert!(house.succeeds(&["audit", "verify"]).contains(&format!("{} entries", lines.len())));
+}
+
+#[test]
+fn a_torn_last_line_is_cut_off_and_that_is_recorded() {
+    let house = House::ready(OPEN);
+    let path = house.path("state/audit/audit.jsonl");
+    let mut log = fs::read(&path).expect("a log");
+    log.extend_from_slice(b"{\"v\":1,\"seq\":2,\"ti");
+    fs::write(&path, log).expect("a log");
+    assert!(house.fails(&["audit", "verify"], 65).contains("line 2: the line is torn"));
+    house.daemon().stop();
+    house.succeeds(&["audit", "verify"]);
+    assert_eq!(entries(&house)[1]["action"], "audit.repair");
+}
+
+#[test]
+fn another_vaults_log_does_not_verify() {
+    let (house, other) = (House::ready(OPEN), House::ready(OPEN));
+    fs::copy(other.path("state/audit/audit.jsonl"), house.path("state/audit/audit.jsonl")).expect("a copy");
+    assert!(house.fails(&["audit", "verify"], 65).contains("written under another key"));
+}
+
+#[test]
+fn without_a_writable_log_no_secret_leaves() {
+    let house = House::ready(OPEN);
+    let mut daemon = house.daemon();
+    house.sync();
+    // A log that can't grow: the limit of file sizes is where it is now.
+    let length = fs::metadata(house.path("state/audit/audit.jsonl")).expect("a log").len();
+    let pid = rustix::process::Pid::from_raw(daemon.pid()).expect("a pid");
+    let limit = rustix::process::Rlimit { current: Some(length), maximum: None };
+    rustix::process::prlimit(Some(pid), rustix::process::Resource::Fsize, limit).expect("a limit");
+    let id = house.upstream("slack").id;
+    let (status, content) = house.get(&format!("/v1/authentications/{id}/full"));
+    assert_eq!((status.as_u16(), content["code"].as_str()), (503, Some("audit_unavailable")), "{content}");
+    assert_eq!(house.get("/v1/health/live").0, 200, "status and health go on");
+    daemon.wait("the daemon to be alive", || Some(()));
+}

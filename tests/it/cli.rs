@@ -1,0 +1,77 @@
+//! What a person reads when something is wrong: golden.
+
+use std::{fs, path::Path, process::Command};
+
+use crate::support::{House, OPEN};
+
+/// The error of a command, with what differs between runs taken out.
+fn golden(house: &House, arguments: &[&str], code: i32) -> String {
+    let error = house.fails(arguments, code);
+    let directory = house.path("");
+    let text = error.replace(directory.to_str().expect("text").trim_end_matches('/'), "DIR");
+    let id = text.find("under request ").map(|at| text[at + 14..at + 50].to_owned());
+    id.map_or(text.clone(), |id| text.replace(&id, "REQUEST"))
+}
+
+#[test]
+fn errors_are_one_clause_and_a_hint() {
+    let house = House::new(OPEN);
+    insta::assert_snapshot!(golden(&house, &["run"], 65), @"");
+    insta::assert_snapshot!(golden(&house, &["status"], 69), @"");
+    insta::assert_snapshot!(golden(&house, &["audit", "verify"], 65), @"");
+    house.succeeds(&["init"]);
+    insta::assert_snapshot!(golden(&house, &["init"], 65), @"");
+    fs::remove_file(house.path("master.token")).expect("a file");
+    insta::assert_snapshot!(golden(&house, &["run"], 78), @"");
+}
+
+#[test]
+fn an_open_key_file_is_refused_with_the_command_that_mends_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let house = House::ready(OPEN);
+    fs::set_permissions(house.path("vault.key"), fs::Permissions::from_mode(0o644)).expect("a mode");
+    insta::assert_snapshot!(golden(&house, &["run"], 78), @"");
+}
+
+#[test]
+fn a_refused_caller_gets_its_request_id_and_no_reason() {
+    let house = House::ready("[[pull.rules]]\nname = \"all\"\neffect = \"allow\"\n");
+    let daemon = house.daemon();
+    insta::assert_snapshot!(golden(&house, &["list"], 77), @"");
+    daemon.stop();
+}
+
+#[test]
+fn a_mistyped_configuration_is_told_by_line_and_key() {
+    let house = House::new("[sync]\nintervall = \"5m\"\n");
+    insta::assert_snapshot!(golden(&house, &["check"], 78), @"");
+}
+
+#[test]
+fn a_missing_configuration_is_told_with_how_to_name_it() {
+    let house = House::new(OPEN);
+    fs::remove_file(house.path("trayvault.toml")).expect("a file");
+    insta::assert_snapshot!(golden(&house, &["run"], 78), @"");
+}
+
+#[test]
+fn wrong_arguments_exit_with_usage_and_help_with_success() {
+    let house = House::new(OPEN);
+    house.fails(&["no-such-command"], 64);
+    house.fails(&["get"], 64);
+    insta::assert_snapshot!(house.succeeds(&["--help"]), @"");
+}
+
+#[test]
+fn every_shipped_configuration_passes_check() {
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("config")).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let checked = Command::new(env!("CARGO_BIN_EXE_trayvault"))
+            .args(["check", "--config"])
+            .arg(&path)
+            .env_remove("CREDENTIALS_DIRECTORY")
+            .output()
+            .expect("the program runs");
+        assert!(checked.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&checked.stderr));
+    }
+}

@@ -1,0 +1,179 @@
+//! Who gets what on `api.sock`.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
+
+use hyper::Method;
+
+use crate::support::{House, OPEN};
+
+const PULL_ALL: &str = "[[pull.rules]]\nname = \"all\"\neffect = \"allow\"\n";
+
+fn with_access(rule: &str) -> String {
+    format!("{PULL_ALL}[[access.rules]]\nname = \"rule\"\nusers = [\"UID\"]\n{rule}")
+}
+
+/// Starts a daemon that has pulled everything once.
+fn pulled(house: &House) -> crate::support::Daemon<'_> {
+    let mut daemon = house.daemon();
+    daemon.wait("the first cycle", || house.get("/v1/status").1["sync"]["last"].is_object().then_some(()));
+    daemon
+}
+
+#[test]
+fn status_and_health_are_for_whoever_may_connect() {
+    let house = House::ready(PULL_ALL);
+    let daemon = house.daemon();
+    assert_eq!(house.get("/v1/health/live").0, 200);
+    assert_eq!(house.get("/v1/health/ready").0, 200);
+    let (status, content) = house.get("/v1/status");
+    assert_eq!((status.as_u16(), &content["vault"]), (200, &"unlocked".into()));
+    daemon.stop();
+}
+
+#[test]
+fn without_a_rule_a_caller_gets_nothing_and_the_audit_log_says_why() {
+    let house = House::ready(PULL_ALL);
+    let daemon = pulled(&house);
+    let id = house.upstream("slack").id;
+    for (method, path) in [
+        (Method::GET, "/v1/authentications".to_owned()),
+        (Method::GET, format!("/v1/authentications/{id}")),
+        (Method::GET, format!("/v1/authentications/{id}/full")),
+        (Method::GET, "/v1/authentications/00000000-0000-4000-8000-000000000000/full".to_owned()),
+        (Method::POST, "/v1/sync".to_owned()),
+    ] {
+        let (status, content) = house.ask(method, &path);
+        assert_eq!(status, 403, "{path}");
+        assert_eq!(content["code"], "forbidden");
+        let request = content["request_id"].as_str().expect("an id");
+        let log = fs::read_to_string(house.path("state/audit/audit.jsonl")).expect("a log");
+        let entry = log.lines().find(|line| line.contains(request)).expect("the refusal is on record");
+        assert!(entry.contains("\"outcome\":\"refused\"") && entry.contains("no access rule grants it"), "{entry}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn metadata_and_secrets_are_grants_of_their_own() {
+    let house = House::ready(&with_access("grants = [\"metadata\"]"));
+    let daemon = pulled(&house);
+    let id = house.upstream("slack").id;
+    assert_eq!(house.get(&format!("/v1/authentications/{id}")).0, 200);
+    assert_eq!(house.get(&format!("/v1/authentications/{id}/full")).0, 403);
+    daemon.stop();
+}
+
+#[test]
+fn a_rule_for_one_service_shows_nothing_of_the_others() {
+    let house = House::ready(&with_access("grants = [\"metadata\", \"read\"]\nservices = [\"slack\"]"));
+    let daemon = pulled(&house);
+    let (_, list) = house.get("/v1/authentications");
+    let services: Vec<_> =
+        list["authentications"].as_array().expect("a list").iter().map(|one| &one["service"]["name"]).collect();
+    assert_eq!(services, ["slack", "slack"]);
+    assert_eq!(house.get(&format!("/v1/authentications/{}/full", house.upstream("slack").id)).0, 200);
+    assert_eq!(house.get(&format!("/v1/authentications/{}/full", house.upstream("salesforce").id)).0, 403);
+    daemon.stop();
+}
+
+#[test]
+fn a_process_on_the_workflow_guards_list_is_refused_whatever_a_rule_grants() {
+    let house = House::ready(OPEN);
+    let daemon = pulled(&house);
+    let agent = house.path("agent-linux-amd64");
+    fs::copy(env!("CARGO_BIN_EXE_trayvault"), &agent).expect("a copy");
+    let id = house.upstream("slack").id.to_string();
+    let refused = house.run_program(&agent, &["get", &id]);
+    assert_eq!(refused.status.code(), Some(77));
+    assert!(refused.stdout.is_empty());
+    let log = fs::read_to_string(house.path("state/audit/audit.jsonl")).expect("a log");
+    assert!(log.contains("the caller is on the workflow guard's list"));
+    // The same caller may see that it is there.
+    assert!(house.run_program(&agent, &["list"]).status.success());
+    daemon.stop();
+}
+
+#[test]
+fn a_user_on_the_workflow_guards_list_is_refused_whatever_a_rule_grants() {
+    let house = House::ready(&format!("{OPEN}\n[workflow_guard]\nusers = [\"UID\"]\n"));
+    let daemon = pulled(&house);
+    assert_eq!(house.get(&format!("/v1/authentications/{}/full", house.upstream("slack").id)).0, 403);
+    daemon.stop();
+}
+
+#[test]
+fn a_full_answer_says_how_old_it_is_and_has_what_tray_sent() {
+    let house = House::ready(OPEN);
+    let daemon = pulled(&house);
+    let upstream = house.upstream("slack");
+    let (status, answer) = house.get(&format!("/v1/authentications/{}/full", upstream.id));
+    assert_eq!(status, 200);
+    assert_eq!(answer["authentication"]["credentials"], upstream.credentials);
+    assert_eq!(answer["authentication"]["userData"], upstream.user_data);
+    assert_eq!((&answer["source"], &answer["revision"], &answer["stale"]), (&"cache".into(), &1.into(), &false.into()));
+    assert!(answer["age_seconds"].is_i64() && answer["fetched_at"].is_string());
+    daemon.stop();
+}
+
+#[test]
+fn requests_that_make_no_sense_get_a_code_and_never_an_echo() {
+    let house = House::ready(OPEN);
+    let daemon = pulled(&house);
+    let id = house.upstream("slack").id;
+    for (method, path, status, code) in [
+        (Method::GET, "/v1/nothing-canary".to_owned(), 404, "no_route"),
+        (Method::DELETE, "/v1/status".to_owned(), 405, "method_not_allowed"),
+        (Method::GET, "/v1/authentications/canary".to_owned(), 400, "bad_request"),
+        (Method::GET, "/v1/authentications?canary=1".to_owned(), 400, "bad_request"),
+        (Method::GET, format!("/v1/authentications/{id}/full?field=canary"), 400, "bad_request"),
+        (Method::GET, format!("/v1/authentications/{id}/full?field=/canary"), 400, "bad_request"),
+        (Method::GET, "/v1/authentications/00000000-0000-4000-8000-000000000000".to_owned(), 404, "not_found"),
+    ] {
+        let (found, content) = house.ask(method, &path);
+        assert_eq!((found.as_u16(), content["code"].as_str()), (status, Some(code)), "{path}");
+        assert!(!content.to_string().contains("canary"), "{content}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_head_that_is_too_large_closes_its_own_connection_only() {
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    let mut stream = UnixStream::connect(house.path("run/api.sock")).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    let head = format!("GET /v1/status HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n", "a".repeat(64 * 1024));
+    // The daemon may close before all of it is written.
+    let _ = stream.write_all(head.as_bytes());
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert_eq!(house.get("/v1/health/live").0, 200);
+    daemon.stop();
+}
+
+#[test]
+fn a_dead_daemons_socket_is_replaced_and_a_live_ones_is_not() {
+    let house = House::ready(OPEN);
+    let mut daemon = house.daemon();
+    let error = house.fails(&["run"], 69);
+    assert!(error.contains("another daemon works in"), "{error}");
+
+    // The same socket, by another state directory.
+    let original = fs::read_to_string(house.path("trayvault.toml")).expect("a configuration");
+    fs::write(house.path("trayvault.toml"), original.replace("/state\"", "/other\"")).expect("a configuration");
+    house.succeeds(&["init"]);
+    let error = house.fails(&["run"], 69);
+    assert!(error.contains("another daemon listens on"), "{error}");
+    fs::write(house.path("trayvault.toml"), original).expect("a configuration");
+
+    daemon.signal(rustix::process::Signal::KILL);
+    daemon.ended();
+    assert!(house.path("run/api.sock").exists(), "the dead daemon's socket is still there");
+    house.daemon().stop();
+}

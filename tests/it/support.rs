@@ -1,0 +1,275 @@
+//! A house for each test: the emulator, a temporary directory with a configuration, and daemons on it.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use trayvault::{
+    emulator::{self, AuthenticationView, Emulator, World},
+    socket,
+};
+
+/// How long anything may take that is waited for. Reached only by a failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What most tests start from: everything may be pulled, and the test's user may do everything.
+pub(crate) const OPEN: &str = r#"
+[[pull.rules]]
+name = "all"
+effect = "allow"
+
+[[access.rules]]
+name = "the test"
+users = ["UID"]
+grants = ["metadata", "read", "sync"]
+"#;
+
+pub(crate) struct House {
+    runtime: Runtime,
+    emulator: Option<Emulator>,
+    directory: TempDir,
+}
+
+impl House {
+    /// The emulator as it is by default, and these rules.
+    pub(crate) fn new(rules: &str) -> Self {
+        Self::with(emulator::Config::default(), rules)
+    }
+
+    pub(crate) fn with(config: emulator::Config, rules: &str) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let emulator = runtime.block_on(Emulator::start(config)).expect("an emulator");
+        let house = Self { runtime, emulator: Some(emulator), directory: tempfile::tempdir().expect("a directory") };
+        let tokens = house.emulator().tokens();
+        house.private("master.token", &tokens.master);
+        house.private("api-user.token", &tokens.api_user);
+        house.configure(rules);
+        house
+    }
+
+    /// As `new`, with the vault made.
+    pub(crate) fn ready(rules: &str) -> Self {
+        let house = Self::new(rules);
+        house.succeeds(&["init"]);
+        house
+    }
+
+    /// Writes the configuration: what every test needs, then `rest`, in which `UID` is the test's user.
+    pub(crate) fn configure(&self, rest: &str) {
+        let directory = self.directory.path().display();
+        let (api, graphql) = (self.emulator().api_url(), self.emulator().graphql_url());
+        let uid = rustix::process::getuid().as_raw().to_string();
+        let text = format!(
+            "state_directory = \"{directory}/state\"\n\
+             vault.unlock = {{ key_file = \"{directory}/vault.key\" }}\n\
+             tokens = {{ master = {{ file = \"{directory}/master.token\" }}, \
+             api_user = {{ file = \"{directory}/api-user.token\" }} }}\n\
+             tray = {{ api_url = \"{api}\", graphql_url = \"{graphql}\", timeout = \"5s\" }}\n\
+             socket.directory = \"{directory}/run\"\n\
+             ingest = {{ directory = \"{directory}/drop\", scan_interval = \"200ms\", settle = \"1s\" }}\n\
+             {}",
+            rest.replace("UID", &uid)
+        );
+        fs::write(self.path("trayvault.toml"), text).expect("a configuration");
+    }
+
+    pub(crate) fn emulator(&self) -> &Emulator {
+        self.emulator.as_ref().expect("the emulator runs")
+    }
+
+    /// Takes Tray away for good.
+    pub(crate) fn stop_emulator(&mut self) {
+        let emulator = self.emulator.take().expect("the emulator runs");
+        self.runtime.block_on(emulator.stop());
+    }
+
+    pub(crate) fn world(&self) -> World {
+        self.emulator().world()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Makes a file that nobody else may read.
+    pub(crate) fn private(&self, name: &str, content: &str) {
+        let path = self.path(name);
+        // Anew, so that a test may change it.
+        let _ = fs::remove_file(&path);
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).expect("a file");
+        file.write_all(content.as_bytes()).expect("content");
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.run_program(Path::new(env!("CARGO_BIN_EXE_trayvault")), arguments)
+    }
+
+    pub(crate) fn run_program(&self, program: &Path, arguments: &[&str]) -> Output {
+        self.command(program).args(arguments).output().expect("the program runs")
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("TRAYVAULT_CONFIG", self.path("trayvault.toml"))
+            .env_remove("TRAYVAULT_SOCKET")
+            .env_remove("CREDENTIALS_DIRECTORY")
+            .env_remove("JOURNAL_STREAM")
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("LISTEN_FDS")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command that must succeed; its standard output.
+    #[track_caller]
+    pub(crate) fn succeeds(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Runs a command that must fail with an exit code; its standard error.
+    #[track_caller]
+    pub(crate) fn fails(&self, arguments: &[&str], code: i32) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+        error
+    }
+
+    /// Starts a daemon and waits until it answers.
+    pub(crate) fn daemon(&self) -> Daemon<'_> {
+        let mut daemon = self.starting_daemon();
+        let socket = self.path("run/api.sock");
+        daemon.wait("the socket", || std::os::unix::net::UnixStream::connect(&socket).is_ok().then_some(()));
+        daemon
+    }
+
+    /// Starts a daemon that may well not get far.
+    pub(crate) fn starting_daemon(&self) -> Daemon<'_> {
+        let log = File::options().create(true).append(true).open(self.path("daemon.log")).expect("a log");
+        let child = self
+            .command(Path::new(env!("CARGO_BIN_EXE_trayvault")))
+            .arg("run")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the program runs");
+        Daemon { house: self, child }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
+    }
+
+    /// Asks the daemon over its socket.
+    pub(crate) fn ask(&self, method: Method, path: &str) -> (StatusCode, Value) {
+        let socket = self.path("run/api.sock");
+        let answer = self.runtime.block_on(socket::request(&socket, method, path)).expect("an answer");
+        (answer.status, serde_json::from_slice(answer.body.expose_secret()).expect("JSON"))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.ask(Method::GET, path)
+    }
+
+    /// Asks for a synchronisation and waits for its report.
+    #[track_caller]
+    pub(crate) fn sync(&self) -> Value {
+        let (status, report) = self.ask(Method::POST, "/v1/sync");
+        assert_eq!(status, StatusCode::OK, "{report}");
+        report
+    }
+
+    /// An authentication of a service in Tray; the first there is.
+    #[track_caller]
+    pub(crate) fn upstream(&self, service: &str) -> AuthenticationView {
+        let all = self.world().authentications();
+        all.into_iter().find(|one| one.service == service).expect("the emulator has one")
+    }
+
+    /// Drops a file as the delivery contract asks: under another name, then renamed.
+    pub(crate) fn drop_file(&self, name: &str, document: &Value) {
+        let draft = format!("drop/.{name}");
+        self.private(&draft, &document.to_string());
+        fs::rename(self.path(&draft), self.path(&format!("drop/{name}"))).expect("a rename");
+    }
+}
+
+pub(crate) struct Daemon<'a> {
+    house: &'a House,
+    child: Child,
+}
+
+impl Daemon<'_> {
+    /// Looks again and again until there is something.
+    #[track_caller]
+    pub(crate) fn wait<T>(&mut self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("waited for {what}: the daemon ended with {status}:\n{}", self.house.log());
+            }
+            assert!(Instant::now() < deadline, "waited for {what} in vain:\n{}", self.house.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for a file below the drop directory and reads it as JSON.
+    #[track_caller]
+    pub(crate) fn outcome(&mut self, name: &str) -> Value {
+        let path = self.house.path(&format!("drop/{name}"));
+        let content = self.wait(name, || fs::read(&path).ok());
+        serde_json::from_slice(&content).expect("JSON")
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("a signal");
+    }
+
+    /// Waits for the daemon to end by itself; its exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the daemon did not end:\n{}", self.house.log());
+    }
+
+    /// Stops it as systemd does; its exit code must be 0.
+    #[track_caller]
+    pub(crate) fn stop(mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.ended(), Some(0), "{}", self.house.log());
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        // Gone already after `stop`; a failed test leaves no process behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,179 @@
+//! What is pulled, and what never is.
+
+use serde_json::Value;
+use trayvault::emulator::{Call, Fault, FaultKind};
+
+use crate::support::{House, OPEN};
+
+const ONLY_SALESFORCE_OF_END_USERS: &str = r#"
+[[pull.rules]]
+name = "salesforce"
+effect = "allow"
+principals = ["embedded"]
+services = ["salesforce"]
+
+[[access.rules]]
+name = "the test"
+users = ["UID"]
+grants = ["metadata", "read", "sync"]
+"#;
+
+/// The ids of what is in a state.
+fn in_state(house: &House, state: &str) -> Vec<String> {
+    let (_, list) = house.get("/v1/authentications");
+    let all = list["authentications"].as_array().expect("a list").iter();
+    all.filter(|one| one["state"] == state).map(|one| one["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+fn problems(report: &Value) -> String {
+    report["problems"].to_string()
+}
+
+#[test]
+fn only_what_a_rule_permits_is_pulled_in_full() {
+    let house = House::ready(ONLY_SALESFORCE_OF_END_USERS);
+    let daemon = house.daemon();
+    let report = house.sync();
+    assert_eq!(report["listed"], 8);
+    assert_eq!(in_state(&house, "full").len(), 1, "acme-1 has the one that is permitted");
+    assert_eq!(in_state(&house, "not_permitted").len(), 7);
+    assert_eq!(house.world().requests(Call::FullRead), 1);
+    daemon.stop();
+}
+
+#[test]
+fn without_rules_everything_is_metadata_only() {
+    let house = House::ready("[[access.rules]]\nname = \"t\"\nusers = [\"UID\"]\ngrants = [\"sync\", \"metadata\"]\n");
+    let daemon = house.daemon();
+    house.sync();
+    assert_eq!(house.world().requests(Call::FullRead), 0);
+    assert_eq!(in_state(&house, "not_permitted").len(), 8);
+    daemon.stop();
+}
+
+#[test]
+fn an_unchanged_world_costs_one_list_for_each_principal_and_one_of_users() {
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    house.sync();
+    house.world().forget_requests();
+    house.sync();
+    let requests = house.world().state().requests;
+    let spent: Vec<_> = requests.into_iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(spent, [(Call::ListUsers, 1), (Call::ListAuthentications, 4)]);
+    daemon.stop();
+}
+
+#[test]
+fn a_changed_name_is_recorded_and_a_removed_one_is_destroyed() {
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    house.sync();
+    let (slack, salesforce) = (house.upstream("slack"), house.upstream("salesforce"));
+    let renamed = trayvault::emulator::Alteration { name: Some("Renamed".to_owned()), ..Default::default() };
+    assert!(house.world().alter_authentication(slack.id, renamed));
+    assert!(house.world().remove_authentication(salesforce.id));
+    house.sync();
+    let (_, shown) = house.get(&format!("/v1/authentications/{}", slack.id));
+    assert_eq!((&shown["name"], &shown["revision"]), (&"Renamed".into(), &2.into()));
+    let (_, shown) = house.get(&format!("/v1/authentications/{}", salesforce.id));
+    assert_eq!((&shown["state"], &shown["gone"]), (&"gone".into(), &"deleted_upstream".into()));
+    let (status, _) = house.get(&format!("/v1/authentications/{}/full", salesforce.id));
+    assert_eq!(status, 409);
+    daemon.stop();
+}
+
+#[test]
+fn where_the_full_read_is_not_enabled_that_is_said_with_what_to_do() {
+    let house = House::ready(OPEN);
+    house.world().set_full_read(false);
+    let daemon = house.daemon();
+    let report = house.sync();
+    assert_eq!(report["pulled"], 0);
+    assert!(!in_state(&house, "not_enabled").is_empty());
+    let (_, status) = house.get("/v1/status");
+    let problems = status["sync"]["last"]["problems"].to_string();
+    // The first cycle found it out; the second one, right after, did not ask again.
+    assert!(house.world().requests(Call::FullRead) <= 4, "one for each principal at most");
+    let said = house.log();
+    assert!(said.contains("the full read is not enabled for this organisation"), "{said}{problems}");
+    daemon.stop();
+}
+
+#[test]
+fn a_token_of_a_personal_workspace_is_never_used_to_pull() {
+    let house = House::ready(OPEN);
+    house.private("api-user.token", &house.emulator().tokens().personal_api_user.clone());
+    let daemon = house.daemon();
+    let report = house.sync();
+    assert!(problems(&report).contains("the API user's workspace is not a shared one"), "{report}");
+    assert_eq!((&report["listed"], &report["failed"]), (&6.into(), &1.into()), "the end users' are there all the same");
+    daemon.stop();
+}
+
+#[test]
+fn every_wire_form_of_a_shared_workspace_is_understood() {
+    use trayvault::emulator::WorkspaceTypeForm;
+    for form in [WorkspaceTypeForm::Title, WorkspaceTypeForm::Upper, WorkspaceTypeForm::Object] {
+        let house = House::ready(OPEN);
+        house.world().set_workspace_type_form(form);
+        let daemon = house.daemon();
+        assert_eq!(house.sync()["listed"], 8, "{form:?}");
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_rejected_user_token_is_renewed_once() {
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    house.sync();
+    house.world().expire_user_tokens();
+    house.world().forget_requests();
+    let report = house.sync();
+    assert_eq!((&report["listed"], &report["failed"]), (&8.into(), &0.into()));
+    assert_eq!(house.world().requests(Call::Authorize), 3);
+    daemon.stop();
+}
+
+#[test]
+fn a_fault_of_one_read_does_not_stop_the_others() {
+    for kind in [FaultKind::Status(503), FaultKind::Html, FaultKind::TruncatedJson] {
+        let house = House::ready(OPEN);
+        house.world().add_fault(Fault::before(Call::FullRead, kind));
+        let daemon = house.daemon();
+        daemon_settles(&house);
+        assert_eq!(in_state(&house, "full").len(), 8, "{kind:?}: the next cycle pulled what the first could not");
+        daemon.stop();
+    }
+}
+
+/// Two cycles: the first one may have met the fault.
+fn daemon_settles(house: &House) {
+    house.sync();
+    house.sync();
+}
+
+#[test]
+fn a_listing_that_breaks_off_removes_nothing() {
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    house.sync();
+    house.world().add_fault(Fault::before(Call::ListAuthentications, FaultKind::TruncatedJson).times(4));
+    let report = house.sync();
+    assert_eq!((&report["gone"], &report["failed"]), (&0.into(), &4.into()));
+    assert_eq!(in_state(&house, "full").len(), 8);
+    daemon.stop();
+}
+
+#[test]
+fn lists_of_several_pages_are_read_to_their_end() {
+    let config =
+        trayvault::emulator::Config { users: 7, authentications_per_user: 5, ..trayvault::emulator::Config::default() };
+    let house = House::with(config, OPEN);
+    house.succeeds(&["init"]);
+    house.world().cap_pages(2);
+    let daemon = house.daemon();
+    assert_eq!(house.sync()["listed"], 37);
+    daemon.stop();
+}
