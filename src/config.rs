@@ -245,6 +245,7 @@ impl Config {
         }
         self.tray.validate().map_err(|error| (error.to_string(), "see [tray] in config/trayvault.toml"))?;
         self.sync.validate().map_err(|error| (error.to_string(), "see [sync] in config/trayvault.toml"))?;
+        self.ingest.validate().map_err(|error| (error.to_string(), "see [ingest] in config/trayvault.toml"))?;
         if self.socket.group.as_deref().is_some_and(|group| accounts::gid(group).is_none()) {
             return Err((
                 "socket.group names a group that this system does not know".to_owned(),

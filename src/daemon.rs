@@ -112,6 +112,7 @@ impl DaemonError {
             Self::File(error) => error.hint(),
             Self::Token(_, error) => error.hint(),
             Self::Offline(error) => error.hint(),
+            Self::Ingest(error) => error.hint(),
             Self::Bind(BindError::Live(_)) | Self::Running(_) => {
                 Some("stop it first, or give this one a state_directory and a socket.directory of its own".to_owned())
             }
@@ -165,7 +166,6 @@ impl Daemon {
         let policy = watch::Sender::new(Arc::new(config.policy(config_path)?));
         let sync_config = watch::Sender::new(config.sync.clone());
         let (sync_requests, requests) = mpsc::channel(SYNC_REQUESTS);
-        let endpoint = endpoint(&config)?;
 
         let mut daemon = Self {
             config_path: config_path.to_owned(),
@@ -186,6 +186,8 @@ impl Daemon {
             sync: sync_requests,
         };
         daemon.spawn_upstream(keyring, requests)?;
+        // Last: whoever can connect finds everything in place.
+        let endpoint = endpoint(&daemon.config)?;
         let shutdown = daemon.tasks.shutdown();
         daemon.tasks.spawn("socket", Server::new(endpoint, api).run(shutdown));
         Ok(daemon)

@@ -9,7 +9,10 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::{
     audit::{Action, AuditError, AuditLog, Event, Outcome, Target},
     authentication::{EndUser, ExternalUserId, Owner, UserId},
-    tray::{Acting, ApiUserToken, Class, MasterToken, SharedWorkspace, Tray, TrayError, UserToken, WorkspaceError},
+    tray::{
+        Acting, ApiUserToken, Class, MasterToken, ServiceEnvironment, SharedWorkspace, Tray, TrayError, UserToken,
+        WorkspaceError,
+    },
     vault::{Cache, CacheError, Write},
 };
 
@@ -176,6 +179,25 @@ impl Principals {
             self.cache.write(vec![Write::ForgetUserToken(user_id.clone())]).await?;
         }
         Ok(())
+    }
+
+    /// The environments of a service. Tray lists them for end users and for the organisation, but not for an API user:
+    /// for a workspace it is the master token that asks, where there is one.
+    ///
+    /// # Errors
+    /// [`PrincipalError::Tray`].
+    pub async fn service_environments(
+        &self,
+        session: &Session,
+        service: &str,
+        version: u32,
+    ) -> Result<Vec<ServiceEnvironment>, PrincipalError> {
+        Ok(match (session, &self.master) {
+            (Session::Workspace(_), Some(master)) => {
+                self.tray.service_environments_of_organisation(master, service, version).await?
+            }
+            _ => self.tray.service_environments(session.acting(), service, version).await?,
+        })
     }
 
     async fn user_token(&self, owner: &Owner, user: &UserId) -> Result<UserToken, PrincipalError> {

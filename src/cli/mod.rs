@@ -41,10 +41,10 @@ struct Cli {
 #[derive(Args)]
 struct Global {
     /// The configuration file
-    #[arg(long, global = true, value_name = "FILE", env = "TRAYVAULT_CONFIG", default_value = config::DEFAULT_PATH)]
+    #[arg(long, global = true, value_name = "FILE", env = "TRAYVAULT_CONFIG", hide_env_values = true, default_value = config::DEFAULT_PATH)]
     config: PathBuf,
     /// The daemon's socket, instead of the configuration's
-    #[arg(long, global = true, value_name = "PATH", env = "TRAYVAULT_SOCKET")]
+    #[arg(long, global = true, value_name = "PATH", env = "TRAYVAULT_SOCKET", hide_env_values = true)]
     socket: Option<PathBuf>,
 }
 

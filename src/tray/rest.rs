@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{
     body::{MALFORMED, parse},
     error::{Class, Repeat, TrayError},
-    token::{Acting, FullReadPermit},
+    token::{Acting, FullReadPermit, MasterToken},
     transport::{Call, Tray},
 };
 use crate::{
@@ -80,6 +80,9 @@ pub struct NewAuthentication<'a> {
     pub credentials: &'a RawValue,
     /// Scopes, without repeats.
     pub scopes: &'a [String],
+    /// Its on-prem agent group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_prem_agent_group_id: Option<&'a str>,
 }
 
 /// What is sent to replace an authentication: Tray takes whole bodies only.
@@ -113,6 +116,9 @@ pub struct Summary {
     /// Its scopes.
     #[serde(default)]
     pub scopes: Option<Vec<String>>,
+    /// Its on-prem agent group.
+    #[serde(default)]
+    pub on_prem_agent_group_id: Option<String>,
 }
 
 /// The answer of a full read, as it came.
@@ -217,9 +223,20 @@ impl Tray {
         service: &str,
         version: u32,
     ) -> Result<Vec<ServiceEnvironment>, TrayError> {
-        let path = format!("/core/v1/services/{}/versions/{version}/environments", percent::encode(service));
-        let all: Elements<_> = self.get(acting.bearer(), "list service environments", &path).await?;
-        Ok(all.elements)
+        self.environments(acting.bearer(), service, version).await
+    }
+
+    /// The same with the organisation's token, for those whose own token Tray does not take here.
+    ///
+    /// # Errors
+    /// [`TrayError`], by class.
+    pub async fn service_environments_of_organisation(
+        &self,
+        master: &MasterToken,
+        service: &str,
+        version: u32,
+    ) -> Result<Vec<ServiceEnvironment>, TrayError> {
+        self.environments(master.bearer(), service, version).await
     }
 
     /// `GET /core/v1/authentications/{id}`: nothing sensitive.
@@ -324,6 +341,17 @@ impl Tray {
     /// `GET /core/v1/workspaces`: the first page, which for a workspace's token is the only one.
     pub(super) async fn workspaces(&self, token: &SecretString) -> Result<Vec<Workspace>, TrayError> {
         let all: Elements<_> = self.get(token, "list workspaces", "/core/v1/workspaces?first=100").await?;
+        Ok(all.elements)
+    }
+
+    async fn environments(
+        &self,
+        token: &SecretString,
+        service: &str,
+        version: u32,
+    ) -> Result<Vec<ServiceEnvironment>, TrayError> {
+        let path = format!("/core/v1/services/{}/versions/{version}/environments", percent::encode(service));
+        let all: Elements<_> = self.get(token, "list service environments", &path).await?;
         Ok(all.elements)
     }
 

@@ -84,10 +84,7 @@ async fn reject(stage: &mut Stage) -> Result<(), Failure> {
     output::line("dropped broken-netsuite.json: its credentials lack what the service's schema requires")?;
     let reason = outcome(stage, "rejected/broken-netsuite.json.reason.json").await?;
     output::line(&format!("  rejected: {}", text(&reason, "reason")))?;
-    let kept = stage.path("drop/rejected/broken-netsuite.json");
-    if !kept.exists() {
-        return Err(Failure::new(Code::Software, "the rejected file was not kept"));
-    }
+    outcome(stage, "rejected/broken-netsuite.json").await?;
     output::line("  the file is kept in rejected/, readable by the daemon's user alone")
 }
 

@@ -1,0 +1,238 @@
+//! An intent: a dropped document from its journaling to its end. Its states are types, and the arrows between them
+//! ([`Follows`]) the only ways for it to go.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{document::Action, refusal::Refusal};
+use crate::authentication::{AuthenticationId, Environment, Metadata, Owner, Service, ServiceEnvironmentId};
+
+/// What stays the same through all states.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Slip {
+    /// The intent's id.
+    pub(super) id: Uuid,
+    /// The dropped file's name.
+    pub(super) file: String,
+    /// What the document asks for.
+    pub(super) action: Action,
+    /// When it was journaled.
+    pub(super) received_at: Timestamp,
+}
+
+/// An intent in a state.
+#[derive(Debug)]
+pub(super) struct Intent<S> {
+    pub(super) slip: Slip,
+    pub(super) state: S,
+    /// How often its state was written.
+    pub(super) revision: u64,
+}
+
+/// Its document is sealed in the journal; nothing was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Journaled {}
+
+/// It may have been sent.
+#[expect(clippy::struct_field_names, reason = "sent_at is the receipt's word for it")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sent {
+    /// Whose authentication it is about.
+    pub(super) owner: Owner,
+    /// What was sent.
+    pub(super) operation: Operation,
+    /// Whether the schemas of its service environment were checked here.
+    pub(super) schema_checked: bool,
+    /// When it was sent the last time.
+    pub(super) sent_at: Timestamp,
+    /// How often it was sent.
+    pub(super) attempt: u32,
+}
+
+/// What is sent to Tray.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Operation {
+    /// A new authentication.
+    Create(Creation),
+    /// A whole body for one that exists.
+    Replace {
+        /// What may be said of it afterwards.
+        metadata: Metadata,
+    },
+    /// The end of one that exists.
+    Delete {
+        /// Which.
+        id: AuthenticationId,
+    },
+}
+
+/// What may be said of a new authentication that has no id yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Creation {
+    pub(super) name: String,
+    pub(super) service: Option<Service>,
+    pub(super) environment: ServiceEnvironmentId,
+    /// The environment's title, if it was looked up.
+    pub(super) title: Option<String>,
+    pub(super) scopes: Vec<String>,
+    /// The ids that its owner had before: what appears beside them may be it.
+    pub(super) before: Vec<AuthenticationId>,
+}
+
+/// It was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Acked {
+    pub(super) sent: Sent,
+    pub(super) effect: Effect,
+    pub(super) authentication: AuthenticationId,
+    pub(super) settled_at: Timestamp,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Effect {
+    /// Tray answered with the new id.
+    Created,
+    /// Tray's answer was lost, and the one new authentication that matches was found.
+    Adopted,
+    Updated,
+    Deleted,
+}
+
+/// It will not be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Rejected {
+    pub(super) refusal: Refusal,
+    pub(super) at: Timestamp,
+}
+
+/// It may have been done, and the listing can't tell: a person has to look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Held {
+    pub(super) sent: Sent,
+    /// The new authentications that match.
+    pub(super) candidates: Vec<AuthenticationId>,
+}
+
+/// Any state, as the journal keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub(super) enum Stage {
+    Journaled(Journaled),
+    Sent(Sent),
+    Acked(Acked),
+    Rejected(Rejected),
+    Held(Held),
+}
+
+/// A state that may follow another.
+pub(super) trait Follows<Earlier>: Clone + Into<Stage> {}
+
+/// A state after which only the outcome is left to be written.
+pub(super) trait Final {}
+
+impl Follows<Journaled> for Sent {}
+impl Follows<Journaled> for Rejected {}
+/// Sent again: nothing of the earlier attempt appeared.
+impl Follows<Sent> for Sent {}
+/// Nothing was done, and that is certain.
+impl Follows<Sent> for Journaled {}
+impl Follows<Sent> for Acked {}
+impl Follows<Sent> for Rejected {}
+impl Follows<Sent> for Held {}
+impl Final for Acked {}
+impl Final for Rejected {}
+
+/// An intent from the journal, in whichever state it is.
+#[derive(Debug)]
+pub(super) enum Unfinished {
+    Journaled(Intent<Journaled>),
+    Sent(Intent<Sent>),
+    Acked(Intent<Acked>),
+    Rejected(Intent<Rejected>),
+    Held(Intent<Held>),
+}
+
+impl Unfinished {
+    /// Puts an intent together again.
+    pub(super) fn new(slip: Slip, revision: u64, stage: Stage) -> Self {
+        match stage {
+            Stage::Journaled(of) => Self::Journaled(Intent { slip, state: of, revision }),
+            Stage::Sent(of) => Self::Sent(Intent { slip, state: of, revision }),
+            Stage::Acked(of) => Self::Acked(Intent { slip, state: of, revision }),
+            Stage::Rejected(of) => Self::Rejected(Intent { slip, state: of, revision }),
+            Stage::Held(of) => Self::Held(Intent { slip, state: of, revision }),
+        }
+    }
+
+    /// Whose it is, if it may have been done and that is not known.
+    pub(super) fn unsettled_owner(&self) -> Option<&Owner> {
+        match self {
+            Self::Sent(intent) => Some(&intent.state.owner),
+            _ => None,
+        }
+    }
+
+    /// What stays the same through all states.
+    pub(super) fn slip(&self) -> &Slip {
+        match self {
+            Self::Journaled(intent) => &intent.slip,
+            Self::Sent(intent) => &intent.slip,
+            Self::Acked(intent) => &intent.slip,
+            Self::Rejected(intent) => &intent.slip,
+            Self::Held(intent) => &intent.slip,
+        }
+    }
+}
+
+impl Operation {
+    /// The authentication that it is about, if it has an id yet.
+    pub(super) fn authentication(&self) -> Option<AuthenticationId> {
+        match self {
+            Self::Create(_) => None,
+            Self::Replace { metadata } => Some(metadata.id),
+            Self::Delete { id } => Some(*id),
+        }
+    }
+}
+
+impl Creation {
+    /// What may be said of it once it has an id.
+    pub(super) fn metadata(&self, id: AuthenticationId, owner: &Owner) -> Metadata {
+        let environment = |title: &String| Environment { id: self.environment.clone(), title: title.clone() };
+        Metadata {
+            id,
+            name: self.name.clone(),
+            owner: owner.clone(),
+            service: self.service.clone(),
+            environment: self.title.as_ref().map(environment),
+        }
+    }
+}
+
+impl Stage {
+    /// The state's number in the journal, to be counted by.
+    pub(super) fn code(&self) -> i64 {
+        match self {
+            Self::Journaled(_) => 1,
+            Self::Sent(_) => 2,
+            Self::Acked(_) => 3,
+            Self::Rejected(_) => 4,
+            Self::Held(_) => 5,
+        }
+    }
+}
+
+macro_rules! stages {
+    ($($state:ident),*) => {$(
+        impl From<$state> for Stage {
+            fn from(state: $state) -> Self {
+                Self::$state(state)
+            }
+        }
+    )*};
+}
+stages!(Journaled, Sent, Acked, Rejected, Held);

@@ -1,0 +1,224 @@
+//! From a document to what is sent: reads in Tray what that takes, and writes nothing.
+
+use std::{borrow::Cow, sync::Arc};
+
+use serde_json::value::RawValue;
+use tokio::sync::watch;
+
+use super::{
+    document::{Document, Request, ServiceReference, UserReference, Whole},
+    environments::Environments,
+    intent::{Creation, Operation, Sent},
+    journal::now,
+    refusal::{Kind, Refusal},
+    validate::{Resolved, check},
+};
+use crate::{
+    audit::AuditLog,
+    authentication::{AuthenticationId, EndUser, Owner},
+    policy::Policy,
+    principals::{PrincipalError, Principals, Session},
+    tray::{Class, Listed, Tray, TrayError},
+    vault::Cache,
+};
+
+/// What plans.
+pub(super) struct Planner {
+    pub(super) tray: Arc<Tray>,
+    pub(super) principals: Arc<Principals>,
+    pub(super) cache: Cache,
+    pub(super) audit: AuditLog,
+    pub(super) policy: watch::Receiver<Arc<Policy>>,
+    pub(super) environments: Environments,
+}
+
+/// Why there is no plan.
+pub(super) enum Obstacle {
+    /// There never will be.
+    Refused(Refusal),
+    /// Something is in the way, for now: one clause.
+    Later(String),
+    /// Tray does not accept the owner's token.
+    TokenRejected,
+}
+
+/// A whole body, as Tray takes it.
+pub(super) struct Body<'a> {
+    pub(super) name: Cow<'a, str>,
+    pub(super) user_data: Cow<'a, RawValue>,
+    pub(super) credentials: Cow<'a, RawValue>,
+    pub(super) scopes: Option<Vec<String>>,
+    pub(super) on_prem_agent_group_id: Option<String>,
+}
+
+/// What is to be sent.
+pub(super) struct Plan<'a> {
+    pub(super) sent: Sent,
+    /// `None` for a delete.
+    pub(super) body: Option<Body<'a>>,
+}
+
+impl From<Refusal> for Obstacle {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Obstacle {
+    /// What an error of a call by an owner means.
+    pub(super) fn of_call(error: &TrayError) -> Self {
+        match error.class {
+            Class::RetryLater | Class::UnknownOutcome => Self::Later(error.to_string()),
+            Class::TokenRejected => Self::TokenRejected,
+            Class::NotPermitted | Class::NotEnabled | Class::Gone | Class::BadInput => {
+                let hint = match error.class {
+                    Class::BadInput => {
+                        "Tray's own words may quote what was sent and are not kept: see the service's form in Tray"
+                    }
+                    Class::Gone => "it may have been deleted, or belong to another owner",
+                    _ => "the owner's token must be allowed to do this",
+                };
+                Self::Refused(Refusal::new(Kind::Tray, error.to_string()).hint(hint))
+            }
+        }
+    }
+
+    /// What it means that there is no session.
+    pub(super) fn of_session(error: &PrincipalError) -> Self {
+        match error {
+            PrincipalError::NotConfigured(_) | PrincipalError::Workspace(_) if error.class().is_none() => {
+                Self::Refused(Refusal::new(Kind::Unresolved, error.to_string()))
+            }
+            _ if error.class() == Some(Class::Gone) => {
+                Self::Refused(Refusal::new(Kind::Unresolved, "Tray has no such end user").at("/user"))
+            }
+            _ => Self::Later(error.to_string()),
+        }
+    }
+}
+
+impl<'a> Body<'a> {
+    /// The body of a document that has all of it.
+    pub(super) fn of(whole: &'a Whole<'a>) -> Self {
+        Self {
+            name: Cow::Borrowed(&whole.name),
+            user_data: whole.user_data.map_or_else(|| Cow::Owned(empty_object()), Cow::Borrowed),
+            credentials: Cow::Borrowed(whole.credentials),
+            scopes: whole.scopes.clone(),
+            on_prem_agent_group_id: whole.on_prem_agent_group_id.clone(),
+        }
+    }
+}
+
+fn empty_object() -> Box<RawValue> {
+    let empty = RawValue::from_string("{}".to_owned());
+    empty.unwrap_or_else(|_| unreachable!("an empty object is JSON"))
+}
+
+impl Planner {
+    /// Whose authentication a document is about.
+    pub(super) async fn owner(&self, document: &Document<'_>) -> Result<Owner, Obstacle> {
+        let user = match &document.user {
+            UserReference::Id(id) => self.principals.end_user(id).await,
+            UserReference::ExternalId(id) => self.principals.end_user_by_external_id(id).await,
+            UserReference::Absent => return self.implied_owner(document),
+        };
+        match user.map_err(|error| Obstacle::of_session(&error))? {
+            Some(EndUser { id, external_user_id, .. }) => Ok(Owner::EndUser { user_id: id, external_user_id }),
+            None => Err(Refusal::new(Kind::Unresolved, "Tray has no such end user").at("/user").into()),
+        }
+    }
+
+    /// Who is known to own the authentication that is named, else the workspace.
+    fn implied_owner(&self, document: &Document<'_>) -> Result<Owner, Obstacle> {
+        let (Request::Update { id, .. } | Request::Delete { id }) = document.request else {
+            return Ok(Owner::Workspace);
+        };
+        let record = self.cache.record(id).map_err(|error| Obstacle::Later(error.to_string()))?;
+        Ok(record.map_or(Owner::Workspace, |record| record.metadata.owner))
+    }
+
+    /// What is to be sent for a document.
+    pub(super) async fn plan<'a>(
+        &self,
+        document: &'a Document<'a>,
+        owner: &Owner,
+        session: &Session,
+    ) -> Result<Plan<'a>, Obstacle> {
+        let (operation, body, schema_checked) = match &document.request {
+            Request::Create(whole) => self.plan_create(whole, session).await?,
+            Request::Upsert(whole) => self.plan_upsert(whole, owner, session).await?,
+            Request::Update { id, part } => {
+                let metadata = self.listed(*id, session).await?.into_metadata(owner.clone());
+                self.plan_update(metadata, part.clone(), session).await?
+            }
+            Request::Delete { id } => {
+                self.listed(*id, session).await?;
+                (Operation::Delete { id: *id }, None, false)
+            }
+        };
+        let sent = Sent { owner: owner.clone(), operation, schema_checked, sent_at: now(), attempt: 1 };
+        Ok(Plan { sent, body })
+    }
+
+    async fn plan_create<'a>(&self, whole: &'a Whole<'a>, session: &Session) -> Result<Planned<'a>, Obstacle> {
+        let resolved = self.resolve(whole, session).await?;
+        let body = Body::of(whole);
+        let checked = check(&body, resolved.looked_up.as_ref(), &resolved.service_name())?;
+        let all = self.list(session).await?;
+        Ok((Operation::Create(creation(whole, resolved, &all)), Some(body), checked))
+    }
+
+    async fn plan_upsert<'a>(
+        &self,
+        whole: &'a Whole<'a>,
+        owner: &Owner,
+        session: &Session,
+    ) -> Result<Planned<'a>, Obstacle> {
+        let resolved = self.resolve(whole, session).await?;
+        let body = Body::of(whole);
+        let checked = check(&body, resolved.looked_up.as_ref(), &resolved.service_name())?;
+        let all = self.list(session).await?;
+        let matches = |one: &&Listed| {
+            one.name == whole.name && one.environment.as_ref().is_some_and(|environment| environment.id == resolved.id)
+        };
+        let found: Vec<_> = all.iter().filter(matches).cloned().collect();
+        match <[Listed; 1]>::try_from(found) {
+            Ok([one]) => self.plan_update(one.into_metadata(owner.clone()), whole.as_part(), session).await,
+            Err(none) if none.is_empty() => {
+                Ok((Operation::Create(creation(whole, resolved, &all)), Some(body), checked))
+            }
+            Err(several) => {
+                let reason = format!("{} authentications have that owner, environment and name", several.len());
+                Err(Refusal::new(Kind::Unresolved, reason).hint("name one by its id in an update").into())
+            }
+        }
+    }
+
+    /// The owner's authentications.
+    pub(super) async fn list(&self, session: &Session) -> Result<Vec<Listed>, Obstacle> {
+        self.tray.authentications(session.acting()).await.map_err(|error| Obstacle::of_call(&error))
+    }
+
+    /// The one of the owner's authentications that a document names.
+    async fn listed(&self, id: AuthenticationId, session: &Session) -> Result<Listed, Obstacle> {
+        self.list(session).await?.into_iter().find(|one| one.id == id).ok_or_else(|| {
+            let refusal = Refusal::new(Kind::Unresolved, "the owner has no such authentication");
+            refusal.at("/authenticationId").hint("\"user\" must name the end user who owns it").into()
+        })
+    }
+}
+
+/// What is sent, its body, and whether the schemas were checked.
+pub(super) type Planned<'a> = (Operation, Option<Body<'a>>, bool);
+
+fn creation(whole: &Whole<'_>, resolved: Resolved, before: &[Listed]) -> Creation {
+    Creation {
+        name: whole.name.clone(),
+        service: whole.service.as_ref().map(ServiceReference::as_service),
+        environment: resolved.id,
+        title: resolved.looked_up.map(|environment| environment.title),
+        scopes: whole.scopes.clone().unwrap_or_default(),
+        before: before.iter().map(|one| one.id).collect(),
+    }
+}

@@ -1,0 +1,110 @@
+//! Updates: Tray takes whole bodies only, so a part is completed by a full read just before.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::{
+    document::Part,
+    intent::Operation,
+    json::merged,
+    plan::{Body, Obstacle, Planned, Planner},
+    refusal::{Kind, Refusal},
+    validate::{check, is_sound},
+};
+use crate::{
+    audit::{Action, Event, Outcome, Target},
+    authentication::Metadata,
+    policy::PullDecision,
+    principals::Session,
+    tray::{Class, FullAuthentication, Refresh},
+};
+
+/// What to do where a full read is not to be had.
+const GIVE_ALL: &str = "give all of \"name\", \"userData\", \"credentials\" and \"scopes\", or have [pull] permit it";
+
+impl Planner {
+    /// Plans the update of an authentication as it is listed.
+    pub(super) async fn plan_update<'a>(
+        &self,
+        metadata: Metadata,
+        part: Part<'a>,
+        session: &Session,
+    ) -> Result<Planned<'a>, Obstacle> {
+        let environment = self.environment_of(&metadata, session).await?;
+        let service = metadata.service.as_ref().map(|service| service.name.clone()).unwrap_or_default();
+        let (body, schema_checked) = match part {
+            Part {
+                name: Some(name),
+                user_data: Some(user_data),
+                credentials: Some(credentials),
+                scopes: Some(scopes),
+                on_prem_agent_group_id,
+            } => {
+                let held = self.tray.authentication(session.acting(), metadata.id).await;
+                let held = held.map_err(|error| Obstacle::of_call(&error))?;
+                let body = Body {
+                    name: Cow::Owned(name),
+                    user_data: Cow::Borrowed(user_data),
+                    credentials: Cow::Borrowed(credentials),
+                    scopes: Some(scopes),
+                    on_prem_agent_group_id: on_prem_agent_group_id.or(held.on_prem_agent_group_id),
+                };
+                let checked = check(&body, environment.as_ref(), &service)?;
+                (body, checked)
+            }
+            part => {
+                let full = self.read_in_full(&metadata, session).await?;
+                let held = full.view().map_err(|error| Obstacle::of_call(&error))?;
+                // What Tray holds may break its own schema, which is not the document's fault.
+                let environment = environment.filter(|one| is_sound(held.user_data, held.credentials, one));
+                let body = Body {
+                    name: Cow::Owned(part.name.unwrap_or(held.name)),
+                    user_data: Cow::Owned(over(held.user_data, part.user_data)?),
+                    credentials: Cow::Owned(over(held.credentials, part.credentials)?),
+                    scopes: part.scopes.or(held.scopes),
+                    on_prem_agent_group_id: part.on_prem_agent_group_id.or(held.on_prem_agent_group_id),
+                };
+                let checked = check(&body, environment.as_ref(), &service)?;
+                (body, checked)
+            }
+        };
+        let metadata = Metadata { name: body.name.clone().into_owned(), ..metadata };
+        Ok((Operation::Replace { metadata }, Some(body), schema_checked))
+    }
+
+    /// The full read, where policy permits one.
+    async fn read_in_full(&self, metadata: &Metadata, session: &Session) -> Result<FullAuthentication, Obstacle> {
+        let refuse = |reason: &str, hint: &str| Obstacle::Refused(Refusal::new(Kind::Policy, reason).hint(hint));
+        let target = Target::authentication(metadata.id, &metadata.owner);
+        let decision = self.policy.borrow().pull(metadata);
+        let record = |outcome, rule: Option<&str>| {
+            let event =
+                Event::new(Action::Pull, outcome).on(target).under(rule).because("to complete an update in part");
+            self.audit.record(&event).map_err(|error| Obstacle::Later(error.to_string()))
+        };
+        let rule = match decision {
+            PullDecision::Permitted { rule } => rule,
+            PullDecision::Refused { rule } => {
+                record(Outcome::Refused, rule.as_deref())?;
+                return Err(refuse("an update in part needs a full read, which no rule of [pull] permits", GIVE_ALL));
+            }
+        };
+        let full = self.tray.full(session.acting().permit(), metadata.id, Refresh::AsItIs).await;
+        record(if full.is_ok() { Outcome::Done } else { Outcome::Failed }, Some(&rule))?;
+        full.map_err(|error| match error.class {
+            Class::NotEnabled | Class::NotPermitted => refuse(
+                "an update in part needs a full read, which Tray does not permit",
+                "have Tray's support enable it, or give all of \"name\", \"userData\", \"credentials\" and \"scopes\"",
+            ),
+            _ => Obstacle::of_call(&error),
+        })
+    }
+}
+
+/// An object that is held with what is given put over it.
+fn over(held: &RawValue, given: Option<&RawValue>) -> Result<Box<RawValue>, Obstacle> {
+    given
+        .map_or_else(|| Some(held.to_owned()), |given| merged(held, given))
+        .ok_or_else(|| Refusal::new(Kind::Document, "what is given can't be put over what is held").into())
+}
