@@ -25,7 +25,7 @@ use crate::{
     secret::{NotText, SecretString},
     socket::{Api, BindError, Endpoint, Server},
     source::{Source, SourceError},
-    status::Board,
+    status::{Board, SyncRequest},
     sync::{self, Sync},
     system::{
         accounts,
@@ -183,9 +183,9 @@ impl Daemon {
             audit: daemon.audit.clone(),
             policy: daemon.policy.subscribe(),
             board: daemon.board.clone(),
-            sync: sync_requests,
+            sync: sync_requests.clone(),
         };
-        daemon.spawn_upstream(keyring, requests)?;
+        daemon.spawn_upstream(keyring, (sync_requests, requests))?;
         // Last: whoever can connect finds everything in place.
         let endpoint = endpoint(&daemon.config)?;
         let shutdown = daemon.tasks.shutdown();
@@ -197,7 +197,7 @@ impl Daemon {
     fn spawn_upstream(
         &mut self,
         keyring: Arc<Keyring>,
-        requests: mpsc::Receiver<crate::status::SyncRequest>,
+        (sync_requests, requests): (mpsc::Sender<SyncRequest>, mpsc::Receiver<SyncRequest>),
     ) -> Result<(), DaemonError> {
         let tray = Arc::new(Tray::new(&self.config.tray)?);
         let tokens = &self.config.tokens;
@@ -215,6 +215,7 @@ impl Daemon {
                 tray: Arc::clone(&tray),
                 principals: Arc::clone(&principals),
                 cache: self.cache.clone(),
+                sync: sync_requests,
                 audit: self.audit.clone(),
                 policy: self.policy.subscribe(),
                 board: self.board.clone(),
@@ -323,14 +324,13 @@ fn lock(state_directory: &Path) -> Result<File, DaemonError> {
 /// The socket that systemd hands over, else one of our own.
 fn endpoint(config: &Config) -> Result<Endpoint, DaemonError> {
     let inherited = listenfd::ListenFd::from_env().take_unix_listener(0);
-    match inherited.map_err(|source| DaemonError::System("the socket from systemd can't be used", source))? {
-        Some(listener) => Ok(Endpoint::inherited(listener)),
-        None => {
-            files::public_directory(&config.socket.directory)?;
-            let group = config.socket.group.as_deref().and_then(accounts::gid);
-            Ok(Endpoint::bind(&config.api_socket(), group)?)
-        }
+    let inherited = inherited.map_err(|source| DaemonError::System("the socket from systemd can't be used", source))?;
+    if let Some(listener) = inherited {
+        return Ok(Endpoint::inherited(listener));
     }
+    files::public_directory(&config.socket.directory)?;
+    let group = config.socket.group.as_deref().and_then(accounts::gid);
+    Ok(Endpoint::bind(&config.api_socket(), group)?)
 }
 
 fn token(name: &'static str, source: &Source) -> Result<SecretString, DaemonError> {

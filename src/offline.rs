@@ -79,7 +79,7 @@ impl OfflineError {
 pub fn vault_hint(error: &VaultError) -> Option<String> {
     match error {
         VaultError::Missing(_) => Some("make it with: trayvault init".to_owned()),
-        VaultError::Exists(_) => Some("it is in use already: go on with trayvault check, trayvault run".to_owned()),
+        VaultError::Exists(_) => Some("it is left as it is: go on with trayvault check, then trayvault run".to_owned()),
         VaultError::WrongKey => Some("vault.unlock must name the key that the vault was made with".to_owned()),
         VaultError::File(error) => error.hint(),
         _ => None,

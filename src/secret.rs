@@ -42,6 +42,7 @@ impl SecretBytes {
 
     /// The bytes without a trailing line feed (or carriage return and line feed), as files written by
     /// hand have one.
+    #[must_use]
     pub fn without_line_end(mut self) -> Self {
         while matches!(self.0.last(), Some(b'\n' | b'\r')) {
             self.0.pop();

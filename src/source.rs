@@ -44,6 +44,9 @@ impl SourceError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::File(error) if error.is_missing() => {
+                Some("put it there, readable by the daemon's user alone (mode 600)".to_owned())
+            }
             Self::File(error) => error.hint(),
             Self::NoCredentials(name) => {
                 Some(format!("run it by its unit, with LoadCredential={name}:… there, or set $CREDENTIALS_DIRECTORY"))

@@ -4,6 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::authentication::Owner;
 
 /// The board. Cheap to clone.
 #[derive(Clone)]
@@ -96,5 +99,23 @@ impl Board {
     }
 }
 
-/// A request for a synchronisation now; the report of the cycle is its answer.
-pub type SyncRequest = tokio::sync::oneshot::Sender<CycleReport>;
+/// A request for a synchronisation now.
+pub struct SyncRequest {
+    /// Whose authentications; everybody's without one.
+    pub owner: Option<Owner>,
+    /// Where the report of a cycle that began after the request goes. Nobody may be waiting for it.
+    pub report: oneshot::Sender<CycleReport>,
+}
+
+impl SyncRequest {
+    /// Asks for everything, and for the report.
+    pub fn everything() -> (Self, oneshot::Receiver<CycleReport>) {
+        let (report, answer) = oneshot::channel();
+        (Self { owner: None, report }, answer)
+    }
+
+    /// Asks for one owner's authentications, and for no report.
+    pub fn of(owner: Owner) -> Self {
+        Self { owner: Some(owner), report: oneshot::channel().0 }
+    }
+}

@@ -29,7 +29,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { listen, users, authentications_per_user, seed } = *arguments;
-    let config = Config { listen, users, authentications_per_user, seed, ..Config::default() };
+    let config = Config { listen, seed, users, authentications_per_user, ..Config::default() };
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

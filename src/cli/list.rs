@@ -67,7 +67,12 @@ fn print(list: &List, now: Timestamp) -> Result<(), Failure> {
     for (owner, service, one) in shown {
         let Shown { metadata, state, fetched_at, .. } = one;
         let age = output::age(*fetched_at, now);
-        table.add([&metadata.id.to_string(), owner, &service, &state.replace('_', " "), &age]);
+        let state = match state.as_str() {
+            // Of what is not permitted only the metadata is held.
+            "not_permitted" => "metadata".to_owned(),
+            other => other.replace('_', " "),
+        };
+        table.add([&metadata.id.to_string(), owner, &service, &state, &age]);
     }
     table.print()
 }

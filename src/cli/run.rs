@@ -6,8 +6,9 @@ use crate::daemon::{self, DaemonError};
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
     daemon::run(&global.config).map_err(|error| {
         let code = match error {
-            DaemonError::Config(_) => Code::Config,
-            DaemonError::Unlock(_) | DaemonError::Token(..) | DaemonError::NotAToken(..) => Code::Config,
+            DaemonError::Config(_) | DaemonError::Unlock(_) | DaemonError::Token(..) | DaemonError::NotAToken(..) => {
+                Code::Config
+            }
             DaemonError::Vault(_) | DaemonError::Cache(_) => Code::Data,
             DaemonError::File(_) | DaemonError::Offline(_) | DaemonError::Ingest(_) => Code::CantCreate,
             DaemonError::Audit(_) => Code::Io,

@@ -76,7 +76,6 @@ pub(super) struct Creation {
     pub(super) environment: ServiceEnvironmentId,
     /// The environment's title, if it was looked up.
     pub(super) title: Option<String>,
-    pub(super) scopes: Vec<String>,
     /// The ids that its owner had before: what appears beside them may be it.
     pub(super) before: Vec<AuthenticationId>,
 }

@@ -218,7 +218,6 @@ fn creation(whole: &Whole<'_>, resolved: Resolved, before: &[Listed]) -> Creatio
         service: whole.service.as_ref().map(ServiceReference::as_service),
         environment: resolved.id,
         title: resolved.looked_up.map(|environment| environment.title),
-        scopes: whole.scopes.clone().unwrap_or_default(),
         before: before.iter().map(|one| one.id).collect(),
     }
 }

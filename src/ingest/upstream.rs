@@ -1,26 +1,24 @@
-//! Brings intents to their end: sends once, reconciles what has no known answer, writes the outcome.
+//! Brings intents on: plans, records, commits, sends once. How it goes on from there is `recover`'s and `settle`'s.
 
-use std::{borrow::Cow, collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use jiff::Timestamp;
+use tokio::sync::mpsc;
 
 use super::{
-    document::{Document, Request},
+    document::Document,
     intake::LocalError,
-    intent::{Acked, Effect, Follows, Held, Intent, Journaled, Operation, Rejected, Sent, Slip, Unfinished},
-    journal::{Journal, now},
+    intent::{Effect, Intent, Journaled, Operation, Sent, Slip, Unfinished},
+    journal::{Journal, JournalError},
     layout::Layout,
-    outcome,
     plan::{Body, Obstacle, Plan, Planner},
-    reconcile::{Unanswered, Verdict, reconcile},
-    refusal::Refusal,
+    settle::target,
 };
 use crate::{
-    audit::{Action, AuditLog, Event, Outcome, Target},
-    authentication::{AuthenticationId, Metadata, Owner},
+    audit::{Action, AuditLog, Event, Outcome},
+    authentication::{AuthenticationId, Owner},
     principals::Session,
+    status::SyncRequest,
     tray::{Class, NewAuthentication, Replacement, TrayError},
-    vault::{GoneReason, State, Write},
 };
 
 /// What delivers.
@@ -29,6 +27,7 @@ pub(super) struct Upstream {
     pub(super) journal: Journal,
     pub(super) layout: Layout,
     pub(super) audit: AuditLog,
+    pub(super) sync: mpsc::Sender<SyncRequest>,
     pub(super) settle: Duration,
 }
 
@@ -103,7 +102,7 @@ impl Upstream {
     /// Sends, once.
     ///
     /// INVARIANT: the intent is committed as sent, and the audit entry on stable storage, before this is called.
-    async fn send(
+    pub(super) async fn send(
         &self,
         intent: Intent<Sent>,
         body: Option<&Body<'_>>,
@@ -172,133 +171,6 @@ impl Upstream {
         }
     }
 
-    /// Goes on with what may have been sent.
-    async fn recover(&self, intent: Intent<Sent>) -> Result<Progress, LocalError> {
-        let owner = intent.state.owner.clone();
-        let session = match self.planner.principals.session(&owner).await {
-            Ok(session) => session,
-            // Refused or not, what was sent has to be known first.
-            Err(error) => return self.wait(Some(owner), Obstacle::Later(error.to_string())).await,
-        };
-        let listed = match self.planner.list(&session).await {
-            Ok(listed) => listed,
-            Err(Obstacle::Refused(refusal)) => return self.wait(Some(owner), Obstacle::Later(refusal.reason)).await,
-            Err(obstacle) => return self.wait(Some(owner), obstacle).await,
-        };
-        let creation = match &intent.state.operation {
-            Operation::Create(creation) => creation,
-            Operation::Delete { id } if listed.iter().all(|one| one.id != *id) => {
-                let id = *id;
-                return self.acknowledge(intent, Effect::Deleted, id).await;
-            }
-            // To send these again does no harm.
-            Operation::Replace { .. } | Operation::Delete { .. } => {
-                self.journal.advance(intent, Journaled {}).await?;
-                return Ok(Progress::Waiting(Waiting {
-                    owner: Some(owner),
-                    after: Some(Duration::ZERO),
-                    problem: None,
-                }));
-            }
-        };
-        let waited = Timestamp::now().duration_since(intent.state.sent_at);
-        let unanswered = Unanswered {
-            before: &creation.before,
-            name: &creation.name,
-            environment: &creation.environment,
-            waited: Duration::try_from(waited).unwrap_or_default(),
-            attempt: intent.state.attempt,
-        };
-        match reconcile(&unanswered, &listed, self.settle) {
-            Verdict::Adopt(id) => self.acknowledge(intent, Effect::Adopted, id).await,
-            Verdict::Wait(after) => {
-                Ok(Progress::Waiting(Waiting { owner: Some(owner), after: Some(after), problem: None }))
-            }
-            Verdict::Resend => self.resend(intent, &session).await,
-            Verdict::Hold(candidates) => {
-                let slip = &intent.slip;
-                tracing::error!(intent = %slip.id, file = ?slip.file, "several new authentications could be it: held");
-                let because = "several new authentications could be what was sent";
-                self.settled(slip, &intent.state, None, Outcome::Failed, because)?;
-                let sent = intent.state.clone();
-                self.journal.advance(intent, Held { sent, candidates }).await?;
-                Ok(Progress::Held)
-            }
-        }
-    }
-
-    /// Sends a create again, which the listing has shown not to have been done; the ids from before the first attempt
-    /// are kept, so that an attempt which appears later yet is still seen.
-    async fn resend(&self, intent: Intent<Sent>, session: &Session) -> Result<Progress, LocalError> {
-        let bytes = self.journal.document(&intent.slip).await?;
-        let owner = Some(intent.state.owner.clone());
-        let (Request::Create(whole) | Request::Upsert(whole)) = (match Document::parse(&bytes) {
-            Ok(document) => document.request,
-            Err(refusal) => return self.refuse(intent, owner, refusal).await,
-        }) else {
-            return Ok(Progress::Held);
-        };
-        let again = Sent { sent_at: now(), attempt: intent.state.attempt + 1, ..intent.state.clone() };
-        tracing::warn!(intent = %intent.slip.id, attempt = again.attempt, "a create did not appear: sent again");
-        self.begin(&intent.slip, &again).await?;
-        let intent = self.journal.advance(intent, again).await?;
-        Box::pin(self.send(intent, Some(&Body::of(&whole)), session)).await
-    }
-
-    async fn acknowledge(
-        &self,
-        intent: Intent<Sent>,
-        effect: Effect,
-        authentication: AuthenticationId,
-    ) -> Result<Progress, LocalError> {
-        let sent = intent.state.clone();
-        let acked = self.journal.advance(intent, Acked { sent, effect, authentication, settled_at: now() }).await?;
-        self.accept(acked).await
-    }
-
-    /// Writes the outcome of what was done. Begun again after a crash, it ends the same.
-    async fn accept(&self, intent: Intent<Acked>) -> Result<Progress, LocalError> {
-        let Acked { sent, effect, authentication, settled_at } = &intent.state;
-        let because = match effect {
-            Effect::Created => "created",
-            Effect::Adopted => "found after its answer was lost",
-            Effect::Updated => "updated",
-            Effect::Deleted => "deleted",
-        };
-        self.settled(&intent.slip, sent, Some(*authentication), Outcome::Done, because)?;
-        if let Err(error) = self.planner.cache.write(changes(sent, *authentication, *settled_at)).await {
-            // The next synchronisation finds it.
-            tracing::warn!(intent = %intent.slip.id, %error, "the cache does not know of it yet");
-        }
-        outcome::write_receipt(&self.layout, &intent)?;
-        tracing::info!(
-            intent = %intent.slip.id, file = ?intent.slip.file, %authentication, ?effect, "a document was accepted"
-        );
-        self.journal.finish(intent).await?;
-        Ok(Progress::Accepted)
-    }
-
-    /// Rejects an intent.
-    async fn refuse<S>(&self, intent: Intent<S>, owner: Option<Owner>, refusal: Refusal) -> Result<Progress, LocalError>
-    where
-        Rejected: Follows<S>,
-    {
-        let target = Target { owner, ..Target::intent(intent.slip.id) };
-        self.audit.record(&Event::new(Action::Reject, Outcome::Refused).on(target).because(refusal.kind.clause()))?;
-        let rejected = self.journal.advance(intent, Rejected { refusal, at: now() }).await?;
-        self.leave(rejected).await
-    }
-
-    /// Leaves what was rejected, with its reason. Begun again after a crash, it ends the same.
-    async fn leave(&self, intent: Intent<Rejected>) -> Result<Progress, LocalError> {
-        let document = self.journal.document(&intent.slip).await?;
-        let (slip, Rejected { refusal, at }) = (&intent.slip, &intent.state);
-        outcome::reject_document(&self.layout, (slip.id, &slip.file), &document, refusal, *at)?;
-        tracing::warn!(intent = %slip.id, file = ?slip.file, because = refusal.kind.clause(), "a document was rejected");
-        self.journal.finish(intent).await?;
-        Ok(Progress::Rejected)
-    }
-
     async fn obstructed(
         &self,
         intent: Intent<Journaled>,
@@ -311,7 +183,7 @@ impl Upstream {
         }
     }
 
-    async fn wait(&self, owner: Option<Owner>, obstacle: Obstacle) -> Result<Progress, LocalError> {
+    pub(super) async fn wait(&self, owner: Option<Owner>, obstacle: Obstacle) -> Result<Progress, LocalError> {
         let problem = match (obstacle, &owner) {
             (Obstacle::TokenRejected, Some(rejected)) => {
                 if let Err(error) = self.planner.principals.token_rejected(rejected).await {
@@ -327,7 +199,7 @@ impl Upstream {
     }
 
     /// Records what is about to be sent, on stable storage.
-    async fn begin(&self, slip: &Slip, sent: &Sent) -> Result<(), LocalError> {
+    pub(super) async fn begin(&self, slip: &Slip, sent: &Sent) -> Result<(), LocalError> {
         let action = match sent.operation {
             Operation::Create(_) => Action::Create,
             Operation::Replace { .. } => Action::Update,
@@ -337,36 +209,7 @@ impl Upstream {
         let audit = self.audit.clone();
         match tokio::task::spawn_blocking(move || audit.record_synced(&event)).await {
             Ok(recorded) => Ok(recorded?),
-            Err(_) => Err(super::journal::JournalError::Gone.into()),
+            Err(_) => Err(JournalError::Gone.into()),
         }
-    }
-
-    fn settled(
-        &self,
-        slip: &Slip,
-        sent: &Sent,
-        authentication: Option<AuthenticationId>,
-        outcome: Outcome,
-        because: &'static str,
-    ) -> Result<(), LocalError> {
-        let event = Event::new(Action::Settle, outcome).on(target(slip, sent, authentication)).because(because);
-        Ok(self.audit.record(&event)?)
-    }
-}
-
-fn target(slip: &Slip, sent: &Sent, authentication: Option<AuthenticationId>) -> Target {
-    Target { authentication, owner: Some(sent.owner.clone()), intent: Some(slip.id) }
-}
-
-/// What the cache should know at once.
-fn changes(sent: &Sent, id: AuthenticationId, at: Timestamp) -> Vec<Write> {
-    let listed = |metadata: Cow<'_, Metadata>| Write::Listed { metadata: metadata.into_owned(), at };
-    match &sent.operation {
-        Operation::Create(creation) => vec![listed(Cow::Owned(creation.metadata(id, &sent.owner)))],
-        // What is held is not what Tray has any more: it is pulled anew.
-        Operation::Replace { metadata } => {
-            vec![listed(Cow::Borrowed(metadata)), Write::Mark { id, state: State::Pending }]
-        }
-        Operation::Delete { .. } => vec![Write::Gone { id, reason: GoneReason::DeletedUpstream, at }],
     }
 }

@@ -12,7 +12,6 @@ use axum::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
@@ -25,7 +24,7 @@ use crate::{
     pointer,
     policy::{AccessDecision, Caller, Grant, Refusal},
     secret::SecretBytes,
-    status::Posted,
+    status::{CycleReport, Posted, SyncRequest},
     vault::{CacheError, Counts, Filter, GoneReason, Record, State as Held},
 };
 
@@ -307,16 +306,15 @@ fn reveal(record: &Record, body: &SecretBytes, field: Option<&str>) -> Result<Se
 async fn sync(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response<Body> {
     let asked = Asked::new(&api, caller);
     let decision = api.policy.borrow().access_any(&asked.caller, Grant::Sync);
-    let permitted = asked.decided(Action::RequestSync, decision);
-    let report = match permitted {
+    let report = match asked.decided(Action::RequestSync, decision) {
+        Ok(()) => request_sync(&api).await,
         Err(error) => Err(error),
-        Ok(()) => {
-            let (sender, report) = oneshot::channel();
-            match api.sync.send(sender).await {
-                Ok(()) => report.await.map_err(|_| ApiError::Stopping),
-                Err(_) => Err(ApiError::Stopping),
-            }
-        }
     };
     asked.answer(report.map(|report| answer::json(StatusCode::OK, asked.id, &report)))
+}
+
+async fn request_sync(api: &Api) -> Result<CycleReport, ApiError> {
+    let (request, report) = SyncRequest::everything();
+    api.sync.send(request).await.map_err(|_| ApiError::Stopping)?;
+    report.await.map_err(|_| ApiError::Stopping)
 }

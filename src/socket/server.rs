@@ -74,14 +74,17 @@ impl Server {
                     continue;
                 }
             };
-            match identify(&stream) {
-                Ok(caller) => match callers.admit(caller.uid) {
-                    Some(place) => {
-                        connections.spawn(serve(stream, caller, router.clone(), shutdown.clone(), place));
-                    }
-                    None => tracing::warn!(uid = caller.uid, "a connection was refused: too many are open"),
-                },
-                Err(error) => tracing::warn!(%error, "a connection was refused: the kernel does not name its peer"),
+            let caller = match identify(&stream) {
+                Ok(caller) => caller,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was refused: the kernel does not name its peer");
+                    continue;
+                }
+            };
+            if let Some(place) = callers.admit(caller.uid) {
+                connections.spawn(serve(stream, caller, router.clone(), shutdown.clone(), place));
+            } else {
+                tracing::warn!(uid = caller.uid, "a connection was refused: too many are open");
             }
         }
         // The name goes first, so that nobody knocks at a door that is about to close.

@@ -89,7 +89,7 @@ impl Cycles {
         Self(Arc::new(Shared { dependencies, not_enabled: Mutex::default() }))
     }
 
-    /// Runs one cycle. What goes wrong with one principal does not stop the others.
+    /// Runs one cycle over everything. What goes wrong with one principal does not stop the others.
     pub(super) async fn run(&self, config: &Config) -> CycleReport {
         let started_at = Timestamp::now();
         let mut tallies = Vec::new();
@@ -100,6 +100,21 @@ impl Cycles {
                 self.workspace().into_iter().collect()
             }
         };
+        self.work_on(owners, config, started_at, tallies).await
+    }
+
+    /// Runs one cycle over some principals only.
+    pub(super) async fn run_for(&self, owners: Vec<Owner>, config: &Config) -> CycleReport {
+        self.work_on(owners, config, Timestamp::now(), Vec::new()).await
+    }
+
+    async fn work_on(
+        &self,
+        owners: Vec<Owner>,
+        config: &Config,
+        started_at: Timestamp,
+        mut tallies: Vec<Tally>,
+    ) -> CycleReport {
         let principals = owners.len();
         let mut running = JoinSet::new();
         let places = Arc::new(Semaphore::new(AT_ONCE));

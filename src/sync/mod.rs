@@ -5,17 +5,21 @@ mod cycle;
 mod expiry;
 mod plan;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 use crate::{
     audit::AuditLog,
+    authentication::Owner,
     policy::Policy,
     principals::Principals,
-    status::{Board, SyncRequest},
+    status::{Board, CycleReport, SyncRequest},
     task::{Shutdown, TaskError},
     tray::Tray,
     vault::Cache,
@@ -102,43 +106,68 @@ impl Sync {
     /// # Errors
     /// None: what goes wrong in a cycle is in its report, and the next one tries again.
     pub async fn run(mut self, mut shutdown: Shutdown) -> Result<(), TaskError> {
-        let mut waiting: Vec<SyncRequest> = Vec::new();
+        let mut due = Instant::now();
         loop {
             let config = self.config.borrow_and_update().clone();
-            self.board.post(|posted| posted.sync.running = true);
+            let requests = tokio::select! {
+                biased;
+                () = shutdown.requested() => return Ok(()),
+                () = tokio::time::sleep_until(due) => Vec::new(),
+                Some(request) = self.requests.recv() => vec![request],
+                Ok(()) = self.config.changed() => {
+                    due = due.min(Instant::now() + self.config.borrow().interval);
+                    continue;
+                }
+            };
+            let requests = self.and_those_waiting(requests);
+            let owners: BTreeSet<_> = requests.iter().filter_map(|request| request.owner.clone()).collect();
+            let everything = Instant::now() >= due || requests.iter().any(|request| request.owner.is_none());
+            if everything {
+                self.board.post(|posted| posted.sync.running = true);
+            }
             let report = tokio::select! {
-                report = self.cycles.run(&config) => report,
+                report = self.cycle(everything, owners, &config) => report,
                 () = shutdown.requested() => return Ok(()),
             };
-            tracing::info!(
-                principals = report.principals,
-                listed = report.listed,
-                pulled = report.pulled,
-                gone = report.gone,
-                failed = report.failed,
-                "synchronised"
-            );
-            for request in waiting.drain(..) {
-                // The caller may have gone; the report is on the board all the same.
-                let _ = request.send(report.clone());
+            for request in requests {
+                // Whoever asked may have gone.
+                let _ = request.report.send(report.clone());
             }
-            let pause = jittered(config.interval);
-            self.board.post(|posted| {
-                posted.sync.running = false;
-                posted.sync.last = Some(report);
-                posted.sync.next_at = Timestamp::now().checked_add(pause).ok();
-            });
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                // A shorter interval counts from now.
-                Ok(()) = self.config.changed() => {}
-                Some(request) = self.requests.recv() => waiting.push(request),
-                () = shutdown.requested() => return Ok(()),
-            }
-            while let Ok(request) = self.requests.try_recv() {
-                waiting.push(request);
+            if everything {
+                let pause = jittered(config.interval);
+                due = Instant::now() + pause;
+                self.board.post(|posted| {
+                    posted.sync.running = false;
+                    posted.sync.last = Some(report);
+                    posted.sync.next_at = Timestamp::now().checked_add(pause).ok();
+                });
             }
         }
+    }
+
+    fn and_those_waiting(&mut self, mut requests: Vec<SyncRequest>) -> Vec<SyncRequest> {
+        while let Ok(request) = self.requests.try_recv() {
+            requests.push(request);
+        }
+        requests
+    }
+
+    async fn cycle(&self, everything: bool, owners: BTreeSet<Owner>, config: &Config) -> CycleReport {
+        let report = if everything {
+            self.cycles.run(config).await
+        } else {
+            self.cycles.run_for(owners.into_iter().collect(), config).await
+        };
+        tracing::info!(
+            everything,
+            principals = report.principals,
+            listed = report.listed,
+            pulled = report.pulled,
+            gone = report.gone,
+            failed = report.failed,
+            "synchronised"
+        );
+        report
     }
 }
 

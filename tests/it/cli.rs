@@ -16,13 +16,28 @@ fn golden(house: &House, arguments: &[&str], code: i32) -> String {
 #[test]
 fn errors_are_one_clause_and_a_hint() {
     let house = House::new(OPEN);
-    insta::assert_snapshot!(golden(&house, &["run"], 65), @"");
-    insta::assert_snapshot!(golden(&house, &["status"], 69), @"");
-    insta::assert_snapshot!(golden(&house, &["audit", "verify"], 65), @"");
+    insta::assert_snapshot!(golden(&house, &["run"], 65), @"
+    error: no vault in DIR/state
+    hint: make it with: trayvault init
+    ");
+    insta::assert_snapshot!(golden(&house, &["status"], 69), @"
+    error: no daemon answers on DIR/run/api.sock: No such file or directory (os error 2)
+    hint: start it with: trayvault run
+    ");
+    insta::assert_snapshot!(golden(&house, &["audit", "verify"], 65), @"
+    error: no vault in DIR/state
+    hint: make it with: trayvault init
+    ");
     house.succeeds(&["init"]);
-    insta::assert_snapshot!(golden(&house, &["init"], 65), @"");
+    insta::assert_snapshot!(golden(&house, &["init"], 65), @"
+    error: there is a vault in DIR/state already
+    hint: it is left as it is: go on with trayvault check, then trayvault run
+    ");
     fs::remove_file(house.path("master.token")).expect("a file");
-    insta::assert_snapshot!(golden(&house, &["run"], 78), @"");
+    insta::assert_snapshot!(golden(&house, &["run"], 78), @"
+    error: the master token can't be read: can't open DIR/master.token: No such file or directory (os error 2)
+    hint: put it there, readable by the daemon's user alone (mode 600)
+    ");
 }
 
 #[test]
@@ -30,28 +45,40 @@ fn an_open_key_file_is_refused_with_the_command_that_mends_it() {
     use std::os::unix::fs::PermissionsExt;
     let house = House::ready(OPEN);
     fs::set_permissions(house.path("vault.key"), fs::Permissions::from_mode(0o644)).expect("a mode");
-    insta::assert_snapshot!(golden(&house, &["run"], 78), @"");
+    insta::assert_snapshot!(golden(&house, &["run"], 78), @"
+    error: DIR/vault.key has mode 0644, which lets others in
+    hint: chmod 600 DIR/vault.key
+    ");
 }
 
 #[test]
 fn a_refused_caller_gets_its_request_id_and_no_reason() {
     let house = House::ready("[[pull.rules]]\nname = \"all\"\neffect = \"allow\"\n");
     let daemon = house.daemon();
-    insta::assert_snapshot!(golden(&house, &["list"], 77), @"");
+    insta::assert_snapshot!(golden(&house, &["list"], 77), @"
+    error: not allowed; the audit log says why
+    hint: whoever runs the daemon finds the reason under request REQUEST
+    ");
     daemon.stop();
 }
 
 #[test]
 fn a_mistyped_configuration_is_told_by_line_and_key() {
     let house = House::new("[sync]\nintervall = \"5m\"\n");
-    insta::assert_snapshot!(golden(&house, &["check"], 78), @"");
+    insta::assert_snapshot!(golden(&house, &["check"], 78), @"
+    error: the configuration DIR/trayvault.toml, line 8, sync.intervall is wrong: unknown field `intervall`, expected one of `interval`, `refresh_after`, `expiry_margin`
+    hint: config/trayvault.toml shows every key with its default
+    ");
 }
 
 #[test]
 fn a_missing_configuration_is_told_with_how_to_name_it() {
     let house = House::new(OPEN);
     fs::remove_file(house.path("trayvault.toml")).expect("a file");
-    insta::assert_snapshot!(golden(&house, &["run"], 78), @"");
+    insta::assert_snapshot!(golden(&house, &["run"], 78), @"
+    error: the configuration DIR/trayvault.toml can't be read: No such file or directory (os error 2)
+    hint: name it with --config FILE or TRAYVAULT_CONFIG
+    ");
 }
 
 #[test]
@@ -59,7 +86,31 @@ fn wrong_arguments_exit_with_usage_and_help_with_success() {
     let house = House::new(OPEN);
     house.fails(&["no-such-command"], 64);
     house.fails(&["get"], 64);
-    insta::assert_snapshot!(house.succeeds(&["--help"]), @"");
+    insta::assert_snapshot!(house.succeeds(&["--help"]), @"
+    A secure credential vault sync daemon for Tray authentications
+
+    Usage: trayvault [OPTIONS] <COMMAND>
+
+    Commands:
+      init      Make the vault: its key file if there is none, its header, its audit log
+      check     Check the configuration, and what it names on this host
+      run       Run the daemon
+      status    Show how the daemon stands
+      list      List authentications, without secrets
+      get       Read one authentication
+      sync      Synchronise with Tray now
+      audit     Look into the audit log
+      emulator  Run an emulator of the Tray API on loopback, to try things out
+      demo      Show the whole way once: emulator, daemon, and what they do
+      help      Print this message or the help of the given subcommand(s)
+
+    Options:
+          --config <FILE>  The configuration file [env: TRAYVAULT_CONFIG] [default:
+                           /etc/trayvault/trayvault.toml]
+          --socket <PATH>  The daemon's socket, instead of the configuration's [env: TRAYVAULT_SOCKET]
+      -h, --help           Print help
+      -V, --version        Print version
+    ");
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn init_never_touches_an_existing_vault_or_key() {
     let read = |name: &str| fs::read(house.path(name)).expect("a file");
     let before = (read("vault.key"), read("state/vault.json"));
     let error = house.fails(&["init"], 65);
-    assert!(error.contains("hint: it is in use already"), "{error}");
+    assert!(error.contains("hint: it is left as it is"), "{error}");
     assert_eq!((read("vault.key"), read("state/vault.json")), before);
 }
 

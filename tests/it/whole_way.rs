@@ -32,9 +32,12 @@ fn a_new_user_gets_from_init_to_a_verified_audit_log() {
     house.drop_file("slack.json", &document);
     let created =
         daemon.outcome("done/slack.json.receipt.json")["authenticationId"].as_str().expect("an id").to_owned();
-    house.succeeds(&["sync"]);
-    let read = house.succeeds(&["get", &created, "--field", "/credentials/accessToken"]);
-    assert_eq!(read.trim_end(), "dropped-by-hand");
+    // What was dropped is pulled at once, without waiting for the interval.
+    let full = daemon.wait("the pull", || {
+        let (status, answer) = house.get(&format!("/v1/authentications/{created}/full"));
+        (status == 200).then_some(answer)
+    });
+    assert_eq!(full["authentication"]["credentials"]["accessToken"], "dropped-by-hand");
 
     assert!(house.succeeds(&["audit", "verify"]).starts_with("the audit log is intact: "));
     daemon.stop();
@@ -94,9 +97,13 @@ fn the_emulators_ready_made_configuration_works_as_pasted() {
             break;
         }
     }
-    pasted.push_str(&format!("{program} init && {program} check\n"));
     let directory = tempfile::tempdir().expect("a directory");
-    let shell = Command::new("sh").arg("-ec").arg(&pasted).current_dir(&directory).output().expect("a shell");
+    let shell = Command::new("sh")
+        .arg("-ec")
+        .arg(format!("{pasted}{program} init && {program} check"))
+        .current_dir(&directory)
+        .output()
+        .expect("a shell");
     emulator.kill().expect("a child");
     emulator.wait().expect("a child");
     assert!(shell.status.success(), "{}", String::from_utf8_lossy(&shell.stderr));

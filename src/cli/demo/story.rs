@@ -13,21 +13,20 @@ use crate::{
 
 /// Tells it. Returns the id of the authentication that was read.
 pub(super) async fn tell(stage: &mut Stage, reveal: bool) -> Result<String, Failure> {
-    let world = stage.emulator.world();
-    let state = world.state();
+    let upstream = stage.emulator.world().state();
     heading(1, "An emulated Tray, and a vault")?;
     output::line(&format!(
         "Tray is emulated on {}: {} end users and a shared workspace, {} authentications.",
         stage.emulator.api_url(),
-        state.users,
-        state.authentications
+        upstream.users,
+        upstream.authentications
     ))?;
     show(stage, &["init"]).await?;
 
     heading(2, "A real daemon unlocks it and synchronises")?;
     let pid = stage.start_daemon().await?;
     output::line(&format!("The daemon runs as process {pid}; it unlocked the vault and answers already."))?;
-    waiting("first synchronisation", show(stage, &["sync"])).await?;
+    waiting("first synchronisation", first_cycle(stage)).await?;
     show(stage, &["status"]).await?;
     show(stage, &["list"]).await?;
 
@@ -35,6 +34,8 @@ pub(super) async fn tell(stage: &mut Stage, reveal: bool) -> Result<String, Fail
     create(stage).await?;
     update(stage).await?;
     reject(stage).await?;
+    output::line("")?;
+    show(stage, &["sync"]).await?;
 
     heading(4, "Who asks decides what is answered")?;
     let id = seeded(stage, "salesforce")?.id.to_string();
@@ -46,6 +47,16 @@ pub(super) async fn tell(stage: &mut Stage, reveal: bool) -> Result<String, Fail
     show(stage, &["audit", "verify"]).await?;
     output::line("\nThat was the whole way once.")?;
     Ok(id)
+}
+
+async fn first_cycle(stage: &Stage) -> Result<(), Failure> {
+    loop {
+        let said = expect(stage.command(&["status", "--json"]).await?, 0)?;
+        let status: Value = serde_json::from_slice(&said.output).unwrap_or_default();
+        if status["sync"]["last"].is_object() {
+            return Ok(());
+        }
+    }
 }
 
 async fn create(stage: &mut Stage) -> Result<(), Failure> {
@@ -78,7 +89,7 @@ async fn reject(stage: &mut Stage) -> Result<(), Failure> {
         "version": 1, "action": "create", "name": "Half a NetSuite",
         "user": { "externalUserId": "acme-1" },
         "service": { "name": "netsuite", "version": 1 }, "environment": "Production",
-        "credentials": { "tokenId": invented() },
+        "credentials": { "token_id": invented() },
     });
     drop_file(stage, "broken-netsuite.json", &document)?;
     output::line("dropped broken-netsuite.json: its credentials lack what the service's schema requires")?;

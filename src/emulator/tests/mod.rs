@@ -1,7 +1,5 @@
 //! The emulator over real HTTP, as its clients meet it.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on should stop where it is")]
-
 mod catalogue;
 mod control;
 mod faults;

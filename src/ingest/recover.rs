@@ -1,0 +1,91 @@
+//! What may have been sent and has no known answer: never sent again blindly.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    document::{Document, Request},
+    intake::LocalError,
+    intent::{Effect, Held, Intent, Journaled, Operation, Sent},
+    journal::now,
+    plan::{Body, Obstacle},
+    reconcile::{Unanswered, Verdict, reconcile},
+    upstream::{Progress, Upstream, Waiting},
+};
+use crate::{audit::Outcome, principals::Session};
+
+impl Upstream {
+    /// Goes on with what may have been sent.
+    pub(super) async fn recover(&self, intent: Intent<Sent>) -> Result<Progress, LocalError> {
+        let owner = intent.state.owner.clone();
+        let session = match self.planner.principals.session(&owner).await {
+            Ok(session) => session,
+            // Refused or not, what was sent has to be known first.
+            Err(error) => return self.wait(Some(owner), Obstacle::Later(error.to_string())).await,
+        };
+        let listed = match self.planner.list(&session).await {
+            Ok(listed) => listed,
+            Err(Obstacle::Refused(refusal)) => return self.wait(Some(owner), Obstacle::Later(refusal.reason)).await,
+            Err(obstacle) => return self.wait(Some(owner), obstacle).await,
+        };
+        let creation = match &intent.state.operation {
+            Operation::Create(creation) => creation,
+            Operation::Delete { id } if listed.iter().all(|one| one.id != *id) => {
+                let id = *id;
+                return self.acknowledge(intent, Effect::Deleted, id).await;
+            }
+            // To send these again does no harm.
+            Operation::Replace { .. } | Operation::Delete { .. } => {
+                self.journal.advance(intent, Journaled {}).await?;
+                return Ok(Progress::Waiting(Waiting {
+                    owner: Some(owner),
+                    after: Some(Duration::ZERO),
+                    problem: None,
+                }));
+            }
+        };
+        let waited = Timestamp::now().duration_since(intent.state.sent_at);
+        let unanswered = Unanswered {
+            before: &creation.before,
+            name: &creation.name,
+            environment: &creation.environment,
+            waited: Duration::try_from(waited).unwrap_or_default(),
+            attempt: intent.state.attempt,
+        };
+        match reconcile(&unanswered, &listed, self.settle) {
+            Verdict::Adopt(id) => self.acknowledge(intent, Effect::Adopted, id).await,
+            Verdict::Wait(after) => {
+                Ok(Progress::Waiting(Waiting { owner: Some(owner), after: Some(after), problem: None }))
+            }
+            Verdict::Resend => self.resend(intent, &session).await,
+            Verdict::Hold(candidates) => {
+                let slip = &intent.slip;
+                tracing::error!(intent = %slip.id, file = ?slip.file, "several new authentications could be it: held");
+                let because = "several new authentications could be what was sent";
+                self.settled(slip, &intent.state, None, Outcome::Failed, because)?;
+                let sent = intent.state.clone();
+                self.journal.advance(intent, Held { sent, candidates }).await?;
+                Ok(Progress::Held)
+            }
+        }
+    }
+
+    /// Sends a create again, which the listing has shown not to have been done; the ids from before the first attempt
+    /// are kept, so that an attempt which appears later yet is still seen.
+    async fn resend(&self, intent: Intent<Sent>, session: &Session) -> Result<Progress, LocalError> {
+        let bytes = self.journal.document(&intent.slip).await?;
+        let owner = Some(intent.state.owner.clone());
+        let (Request::Create(whole) | Request::Upsert(whole)) = (match Document::parse(&bytes) {
+            Ok(document) => document.request,
+            Err(refusal) => return self.refuse(intent, owner, refusal).await,
+        }) else {
+            return Ok(Progress::Held);
+        };
+        let again = Sent { sent_at: now(), attempt: intent.state.attempt + 1, ..intent.state.clone() };
+        tracing::warn!(intent = %intent.slip.id, attempt = again.attempt, "a create did not appear: sent again");
+        self.begin(&intent.slip, &again).await?;
+        let intent = self.journal.advance(intent, again).await?;
+        Box::pin(self.send(intent, Some(&Body::of(&whole)), session)).await
+    }
+}
