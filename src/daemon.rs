@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     audit::{Action, AuditError, AuditLog, Event, Outcome},
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Tokens},
     ingest::{self, Ingest, IngestError},
     logging, offline,
     policy::Policy,
@@ -144,6 +144,7 @@ struct Daemon {
     audit: AuditLog,
     cache: Cache,
     board: Board,
+    sync_requests: mpsc::Sender<SyncRequest>,
     policy: watch::Sender<Arc<Policy>>,
     sync_config: watch::Sender<sync::Config>,
     tasks: Tasks,
@@ -173,68 +174,72 @@ impl Daemon {
             audit,
             cache,
             board,
+            sync_requests,
             policy,
             sync_config,
             tasks: Tasks::default(),
             _lock: lock,
         };
-        let api = Api {
-            cache: daemon.cache.clone(),
-            audit: daemon.audit.clone(),
-            policy: daemon.policy.subscribe(),
-            board: daemon.board.clone(),
-            sync: sync_requests.clone(),
-        };
-        daemon.spawn_upstream(keyring, (sync_requests, requests))?;
-        // Last: whoever can connect finds everything in place.
-        let endpoint = endpoint(&daemon.config)?;
+        let (sync, ingest) = daemon.upstream(keyring, requests)?;
+        let server = Server::new(endpoint(&daemon.config)?, daemon.api());
+
+        // Nothing runs before all of it is in place.
         let shutdown = daemon.tasks.shutdown();
-        daemon.tasks.spawn("socket", Server::new(endpoint, api).run(shutdown));
+        if let Some(ingest) = ingest {
+            daemon.tasks.spawn("ingest", ingest.run(shutdown.clone()));
+        }
+        daemon.tasks.spawn("sync", sync.run(shutdown.clone()));
+        daemon.tasks.spawn("socket", server.run(shutdown));
         Ok(daemon)
     }
 
-    /// The tasks that talk to Tray: synchronisation, and the drop directory where there is one.
-    fn spawn_upstream(
-        &mut self,
+    /// What talks to Tray: synchronisation, and the drop directory where there is one.
+    fn upstream(
+        &self,
         keyring: Arc<Keyring>,
-        (sync_requests, requests): (mpsc::Sender<SyncRequest>, mpsc::Receiver<SyncRequest>),
-    ) -> Result<(), DaemonError> {
-        let tray = Arc::new(Tray::new(&self.config.tray)?);
-        let tokens = &self.config.tokens;
+        requests: mpsc::Receiver<SyncRequest>,
+    ) -> Result<(Sync, Option<Ingest>), DaemonError> {
+        let Self { config, audit, cache, board, policy, .. } = self;
+        let tray = Arc::new(Tray::new(&config.tray)?);
+        let Tokens { master, api_user } = &config.tokens;
         let principals = Arc::new(Principals::new(
             Arc::clone(&tray),
-            self.cache.clone(),
-            self.audit.clone(),
-            tokens.master.as_ref().map(|from| token("master token", from)).transpose()?.map(MasterToken::new),
-            tokens.api_user.as_ref().map(|from| token("API user's token", from)).transpose()?.map(ApiUserToken::new),
+            cache.clone(),
+            audit.clone(),
+            master.as_ref().map(|from| token("master token", from)).transpose()?.map(MasterToken::new),
+            api_user.as_ref().map(|from| token("API user's token", from)).transpose()?.map(ApiUserToken::new),
         ));
-        if self.config.ingest.directory.is_some() {
-            let dependencies = ingest::Dependencies {
-                state_dir: self.config.state_directory.clone(),
-                keyring,
-                tray: Arc::clone(&tray),
-                principals: Arc::clone(&principals),
-                cache: self.cache.clone(),
-                sync: sync_requests,
-                audit: self.audit.clone(),
-                policy: self.policy.subscribe(),
-                board: self.board.clone(),
-            };
-            let ingest = Ingest::open(self.config.ingest.clone(), dependencies)?;
-            let shutdown = self.tasks.shutdown();
-            self.tasks.spawn("ingest", ingest.run(shutdown));
-        }
-        let dependencies = sync::Dependencies {
+        let ingest = ingest::Dependencies {
+            state_dir: config.state_directory.clone(),
+            keyring,
+            tray: Arc::clone(&tray),
+            principals: Arc::clone(&principals),
+            cache: cache.clone(),
+            sync: self.sync_requests.clone(),
+            audit: audit.clone(),
+            policy: policy.subscribe(),
+            board: board.clone(),
+        };
+        let has_directory = config.ingest.directory.is_some();
+        let ingest = has_directory.then(|| Ingest::open(config.ingest.clone(), ingest)).transpose()?;
+        let sync = sync::Dependencies {
             tray,
             principals,
+            cache: cache.clone(),
+            audit: audit.clone(),
+            policy: policy.subscribe(),
+        };
+        Ok((Sync::new(self.sync_config.subscribe(), sync, requests, board.clone()), ingest))
+    }
+
+    fn api(&self) -> Api {
+        Api {
             cache: self.cache.clone(),
             audit: self.audit.clone(),
             policy: self.policy.subscribe(),
-        };
-        let sync = Sync::new(self.sync_config.subscribe(), dependencies, requests, self.board.clone());
-        let shutdown = self.tasks.shutdown();
-        self.tasks.spawn("sync", sync.run(shutdown));
-        Ok(())
+            board: self.board.clone(),
+            sync: self.sync_requests.clone(),
+        }
     }
 
     /// Says that it is ready, and answers signals until one ends it or a task dies.
@@ -283,6 +288,9 @@ impl Daemon {
                     old.clone_from(&new.sync);
                     changed
                 });
+                // What new rules forbid is destroyed at once, and what they permit is pulled. A queue that is full is
+                // one that leads to a synchronisation anyway.
+                let _ = self.sync_requests.try_send(SyncRequest::everything().0);
                 tracing::info!("reloaded the configuration");
                 Outcome::Done
             }

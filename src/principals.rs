@@ -10,8 +10,8 @@ use crate::{
     audit::{Action, AuditError, AuditLog, Event, Outcome, Target},
     authentication::{EndUser, ExternalUserId, Owner, UserId},
     tray::{
-        Acting, ApiUserToken, Class, MasterToken, ServiceEnvironment, SharedWorkspace, Tray, TrayError, UserToken,
-        WorkspaceError,
+        Acting, ApiUserToken, Class, MasterToken, ServiceEnvironment, SharedWorkspace, Tray, TrayError, UserCriteria,
+        UserToken, WorkspaceError,
     },
     vault::{Cache, CacheError, Write},
 };
@@ -125,7 +125,7 @@ impl Principals {
     /// [`PrincipalError`].
     pub async fn discover_end_users(&self) -> Result<EndUsers, PrincipalError> {
         let Some(master) = &self.master else { return Ok(EndUsers::default()) };
-        let present = self.tray.end_users(master).await?;
+        let present = self.tray.end_users(master, None).await?;
         let known = self.cache.users()?;
         let new: Vec<_> = present.iter().filter(|user| !known.contains(user)).cloned().map(Write::User).collect();
         if !new.is_empty() {
@@ -141,10 +141,10 @@ impl Principals {
     /// # Errors
     /// [`PrincipalError`].
     pub async fn end_user_by_external_id(&self, id: &ExternalUserId) -> Result<Option<EndUser>, PrincipalError> {
-        if let Some(user) = self.cache.user_by_external_id(id)? {
-            return Ok(Some(user));
+        match self.cache.user_by_external_id(id)? {
+            Some(user) => Ok(Some(user)),
+            None => self.find_end_user(UserCriteria { external_user_id: Some(id), ..UserCriteria::default() }).await,
         }
-        Ok(self.discover_end_users().await?.present.into_iter().find(|user| user.external_user_id == *id))
     }
 
     /// The end user with this id: from the local mapping, else from Tray.
@@ -152,10 +152,26 @@ impl Principals {
     /// # Errors
     /// [`PrincipalError`].
     pub async fn end_user(&self, id: &UserId) -> Result<Option<EndUser>, PrincipalError> {
-        if let Some(user) = self.cache.user(id)? {
-            return Ok(Some(user));
+        match self.cache.user(id)? {
+            Some(user) => Ok(Some(user)),
+            None => self.find_end_user(UserCriteria { user_id: Some(id), ..UserCriteria::default() }).await,
         }
-        Ok(self.discover_end_users().await?.present.into_iter().find(|user| user.id == *id))
+    }
+
+    /// Asks Tray for one end user, and remembers it.
+    async fn find_end_user(&self, criteria: UserCriteria<'_>) -> Result<Option<EndUser>, PrincipalError> {
+        let Some(master) = &self.master else { return Ok(None) };
+        let found = self.tray.end_users(master, Some(criteria)).await?;
+        // Whatever else Tray may answer, only the one that was asked for is taken.
+        let asked_for = |user: &EndUser| {
+            criteria.user_id.is_none_or(|id| user.id == *id)
+                && criteria.external_user_id.is_none_or(|id| user.external_user_id == *id)
+        };
+        let user = found.into_iter().find(asked_for);
+        if let Some(user) = &user {
+            self.cache.write(vec![Write::User(user.clone())]).await?;
+        }
+        Ok(user)
     }
 
     /// A session for an owner of authentications, with a token that is good for a while yet.

@@ -292,7 +292,8 @@ fn reveal(record: &Record, body: &SecretBytes, field: Option<&str>) -> Result<Se
         fetched_at: record.fetched_at,
         age_seconds: record.fetched_at.map(|at| now.duration_since(at).as_secs().max(0)),
         expires_at: record.expires_at,
-        stale: record.expires_at.is_some_and(|at| at <= now),
+        // Expired, or known to be replaced in Tray and not pulled anew yet.
+        stale: record.state != Held::Full || record.expires_at.is_some_and(|at| at <= now),
         field,
         value,
         authentication: field.is_none().then_some(whole),

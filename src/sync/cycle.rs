@@ -176,6 +176,8 @@ impl Shared {
     async fn list_and_pull(&self, owner: &Owner, config: &Config, tally: &mut Tally) -> Result<(), OwnerError> {
         let Dependencies { tray, principals, cache, policy, .. } = &self.dependencies;
         let session = principals.session(owner).await?;
+        // Before the list: what ingest creates meanwhile is on neither, and so not taken to be gone.
+        let local = cache.schedule(owner)?;
         let listed = tray.authentications(session.acting()).await?;
         tally.listed = listed.len();
 
@@ -193,7 +195,7 @@ impl Shared {
         tally.not_permitted = remote.iter().filter(|one| !one.permitted).count();
 
         let now = Timestamp::now();
-        let actions = plan(&remote, &cache.schedule(owner)?, now, self.full_reads(owner, now), config);
+        let actions = plan(&remote, &local, now, self.full_reads(owner, now), config);
         self.carry_out(owner, &session, &metadata, &policy, &actions, tally).await
     }
 
@@ -250,10 +252,11 @@ impl Shared {
         let Dependencies { tray, cache, audit, .. } = &self.dependencies;
         let event =
             |outcome| Event::new(audit::Action::Pull, outcome).on(Target::authentication(id, owner)).under(Some(rule));
+        let asked_in = cache.generation()?;
         match tray.full(session.acting().permit(), id, refresh).await {
             Ok(full) => {
                 audit.record(&event(Outcome::Done))?;
-                cache.write(vec![pulled(id, full)]).await?;
+                cache.write(vec![pulled(id, asked_in, full)]).await?;
                 Ok(Pulled::Sealed)
             }
             Err(error) => {
@@ -322,10 +325,10 @@ fn concerns_one(error: &OwnerError) -> bool {
     matches!(error, OwnerError::Tray(TrayError { class: Class::BadInput | Class::RetryLater, status: Some(_), .. }))
 }
 
-fn pulled(id: AuthenticationId, full: FullAuthentication) -> Write {
+fn pulled(id: AuthenticationId, asked_in: u64, full: FullAuthentication) -> Write {
     let fetched_at = Timestamp::now();
     let expires_at = expires_at(full.body().expose_secret(), fetched_at);
-    Write::Pulled { id, body: full.into_body(), fetched_at, expires_at }
+    Write::Pulled { id, asked_in, body: full.into_body(), fetched_at, expires_at }
 }
 
 fn report(started_at: Timestamp, principals: usize, tallies: &[Tally]) -> CycleReport {

@@ -12,7 +12,7 @@ mod transport;
 
 pub use config::{Config, ConfigError, Region};
 pub use error::{Class, TrayError};
-pub use graphql::Listed;
+pub use graphql::{Listed, NewEndUser, NewUserAuthentication, UserCriteria};
 pub use rest::{
     Connector, ConnectorService, FullAuthentication, FullView, NewAuthentication, Refresh, Replacement, Scope,
     ServiceEnvironment, Summary,

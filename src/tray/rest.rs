@@ -28,6 +28,8 @@ pub struct Connector {
 /// The service behind a connector: what service environments are looked up by.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ConnectorService {
+    /// Its id, which the older way to create an authentication takes.
+    pub id: String,
     /// Its name.
     pub name: String,
     /// Its version.

@@ -1,7 +1,7 @@
 //! The drop directory, from outside.
 
 use serde_json::{Value, json};
-use trayvault::emulator::{AuthenticationView, Call, Fault, FaultKind};
+use trayvault::emulator::{Account, AuthenticationView, Call, Fault, FaultKind};
 
 use crate::support::{House, OPEN};
 
@@ -43,6 +43,100 @@ fn a_file_that_was_dropped_while_the_daemon_was_down_is_picked_up() {
     let mut daemon = house.daemon();
     daemon.outcome("done/a.json.receipt.json");
     assert_eq!(named(&house, "Dropped").len(), 1);
+    daemon.stop();
+}
+
+#[test]
+fn every_step_of_a_document_is_on_record() {
+    let house = House::ready(OPEN);
+    let mut daemon = house.daemon();
+    house.drop_file("a.json", &slack("Dropped", "t-1"));
+    daemon.outcome("done/a.json.receipt.json");
+    daemon.stop();
+    let log = std::fs::read_to_string(house.path("state/audit/audit.jsonl")).expect("a log");
+    let entries = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("an entry"));
+    let steps: Vec<_> = entries
+        .filter(|entry| entry["intent"].is_string())
+        .map(|entry| format!("{} {}", entry["action"], entry["outcome"]).replace('"', ""))
+        .collect();
+    let expected = ["ingest.claim done", "ingest.journal done", "ingest.create begun", "ingest.settle done"];
+    assert_eq!(steps, expected);
+}
+
+/// The watch follows the directory's inode, and a parent that is renamed tells it nothing.
+#[test]
+fn what_the_watch_does_not_see_the_timer_finds() {
+    let house = House::new(OPEN);
+    let configuration = std::fs::read_to_string(house.path("trayvault.toml")).expect("a configuration");
+    std::fs::create_dir(house.path("spool")).expect("a directory");
+    let configuration = configuration.replace("/drop\"", "/spool/drop\"").replace("\"1h\"", "\"300ms\"");
+    std::fs::write(house.path("trayvault.toml"), configuration).expect("a configuration");
+    house.succeeds(&["init"]);
+    let mut daemon = house.daemon();
+    std::fs::rename(house.path("spool"), house.path("old")).expect("a rename");
+    house.private_directory("new/drop");
+    house.private("new/drop/a.json", &slack("Dropped", "t-1").to_string());
+    std::fs::rename(house.path("new"), house.path("spool")).expect("a rename");
+    daemon.wait("the receipt", || house.path("spool/drop/done/a.json.receipt.json").exists().then_some(()));
+    assert_eq!(named(&house, "Dropped").len(), 1);
+    daemon.stop();
+}
+
+#[test]
+fn an_owner_may_be_named_by_either_id_or_be_the_workspace() {
+    let house = House::ready(OPEN);
+    let mut daemon = house.daemon();
+    let user = house.world().user("acme-2").expect("a user");
+    let mut by_id = slack("By id", "t-1");
+    by_id["user"] = json!({ "userId": user });
+    house.drop_file("by-id.json", &by_id);
+    daemon.outcome("done/by-id.json.receipt.json");
+    assert_eq!(named(&house, "By id")[0].owner, Account::User(user));
+    let mut of_workspace = slack("Of the workspace", "t-1");
+    of_workspace.as_object_mut().expect("an object").remove("user");
+    house.drop_file("workspace.json", &of_workspace);
+    daemon.outcome("done/workspace.json.receipt.json");
+    let workspace = Account::Workspace(house.world().shared_workspace());
+    assert_eq!(named(&house, "Of the workspace")[0].owner, workspace);
+    let mut by_environment = slack("By environment", "t-1");
+    let object = by_environment.as_object_mut().expect("an object");
+    object.remove("service");
+    object.remove("environment");
+    let environment = house.world().environment("slack", "Production").expect("an environment");
+    object.insert("serviceEnvironmentId".to_owned(), json!(environment));
+    house.drop_file("by-environment.json", &by_environment);
+    daemon.outcome("done/by-environment.json.receipt.json");
+    assert_eq!(named(&house, "By environment").len(), 1);
+    daemon.stop();
+}
+
+#[test]
+fn a_pull_that_an_update_has_overtaken_does_not_bring_the_old_secret_back() {
+    let house = House::ready(OPEN);
+    let mut daemon = house.daemon();
+    house.sync();
+    let before = house.upstream("slack");
+    // A pull that reads the old secret, and whose answer comes after the update.
+    let renamed = trayvault::emulator::Alteration { name: Some("Renamed".to_owned()), ..Default::default() };
+    assert!(house.world().alter_authentication(before.id, renamed));
+    house.world().forget_requests();
+    house.world().add_fault(Fault::after(Call::FullRead, FaultKind::DelayMs(2_500)));
+    std::thread::scope(|scope| {
+        scope.spawn(|| house.sync());
+        daemon.wait("the pull", || (house.world().requests(Call::FullRead) == 1).then_some(()));
+        let whole = json!({
+            "version": 1, "action": "update", "authenticationId": before.id, "name": "Updated",
+            "userData": {}, "credentials": { "accessToken": "new-secret" }, "scopes": [],
+        });
+        house.drop_file("update.json", &whole);
+        daemon.outcome("done/update.json.receipt.json");
+    });
+    let full = daemon.wait("the pull after the update", || {
+        let (status, answer) = house.get(&format!("/v1/authentications/{}/full", before.id));
+        let fresh = status == 200 && answer["stale"] == false;
+        fresh.then_some(answer)
+    });
+    assert_eq!(full["authentication"]["credentials"]["accessToken"], "new-secret");
     daemon.stop();
 }
 

@@ -29,6 +29,21 @@ fn sighup_puts_new_rules_in_force() {
 }
 
 #[test]
+fn what_new_rules_forbid_is_destroyed_at_once() {
+    let house = House::ready(OPEN);
+    let mut daemon = house.daemon();
+    house.sync();
+    let path = format!("/v1/authentications/{}/full", house.upstream("slack").id);
+    assert_eq!(house.get(&path).0, 200);
+    house.configure(&OPEN.replace("\"allow\"", "\"deny\""));
+    daemon.signal(Signal::HUP);
+    let held = || house.get("/v1/status").1["authentications"]["full"].clone();
+    daemon.wait("the secrets to be gone", || (held() == 0).then_some(()));
+    assert_eq!(house.get(&path).0, 409);
+    daemon.stop();
+}
+
+#[test]
 fn a_bad_configuration_is_not_reloaded_and_the_old_one_stays_in_force() {
     let house = House::ready(OPEN);
     let mut daemon = house.daemon();

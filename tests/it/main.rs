@@ -5,6 +5,7 @@
 
 mod audit;
 mod cli;
+mod client;
 mod demo;
 mod ingest;
 mod life;

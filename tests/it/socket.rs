@@ -82,6 +82,21 @@ fn a_rule_for_one_service_shows_nothing_of_the_others() {
 }
 
 #[test]
+fn a_rule_may_name_a_group() {
+    let gid = rustix::process::getgid().as_raw();
+    let rule = |gid: u32| {
+        format!("{PULL_ALL}[[access.rules]]\nname = \"rule\"\ngroups = [\"{gid}\"]\ngrants = [\"metadata\"]\n")
+    };
+    let house = House::ready(&rule(gid));
+    let mut daemon = house.daemon();
+    assert_eq!(house.get("/v1/authentications").0, 200);
+    house.configure(&rule(gid + 1));
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait("the new rules", || (house.get("/v1/authentications").0 == 403).then_some(()));
+    daemon.stop();
+}
+
+#[test]
 fn a_process_on_the_workflow_guards_list_is_refused_whatever_a_rule_grants() {
     let house = House::ready(OPEN);
     let daemon = pulled(&house);

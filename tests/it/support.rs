@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::Write,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -75,7 +75,7 @@ impl House {
              api_user = {{ file = \"{directory}/api-user.token\" }} }}\n\
              tray = {{ api_url = \"{api}\", graphql_url = \"{graphql}\", timeout = \"5s\" }}\n\
              socket.directory = \"{directory}/run\"\n\
-             ingest = {{ directory = \"{directory}/drop\", scan_interval = \"200ms\", settle = \"1s\" }}\n\
+             ingest = {{ directory = \"{directory}/drop\", scan_interval = \"1h\", settle = \"1s\" }}\n\
              {}",
             rest.replace("UID", &uid)
         );
@@ -107,6 +107,12 @@ impl House {
         let _ = fs::remove_file(&path);
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).expect("a file");
         file.write_all(content.as_bytes()).expect("content");
+    }
+
+    /// Makes a directory, with its parents, that nobody else may enter.
+    pub(crate) fn private_directory(&self, name: &str) {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(self.path(name)).expect("a directory");
     }
 
     /// Runs a command to its end.

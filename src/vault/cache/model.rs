@@ -80,11 +80,13 @@ pub enum Write {
         /// One of the three.
         state: State,
     },
-    /// It was read in full, and becomes [`State::Full`] in a new revision. A tombstone stays one: a pull that
-    /// a deletion has overtaken mustn't bring the secret back.
+    /// It was read in full, and becomes [`State::Full`] in a new revision. A tombstone stays one, and a mark stays
+    /// in force: a pull that a deletion, an update or a new rule has overtaken mustn't bring the old secret back.
     Pulled {
         /// Which.
         id: AuthenticationId,
+        /// The cache's generation when Tray was asked.
+        asked_in: u64,
         /// The JSON text of the full answer, kept as it came.
         body: SecretBytes,
         /// When the answer came.

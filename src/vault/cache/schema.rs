@@ -13,6 +13,7 @@ use crate::vault::keyring::{Fingerprint, Keyring, Place};
 /// - `owner`, `service`, `external` and `metadata_mark` are keyed fingerprints.
 /// - `state` and `gone_reason` are codes of the model's enums; times are epoch milliseconds.
 /// - `revision` counts pulls, and never goes back, not even when the secret is destroyed.
+/// - `marked_in` is the generation of the last mark: what was pulled on a question from before it is out of date.
 /// - by_state answers the counts from the index alone.
 pub(super) const MIGRATIONS: &[&str] = &["
     CREATE TABLE cache (
@@ -32,6 +33,7 @@ pub(super) const MIGRATIONS: &[&str] = &["
         fetched_at INTEGER,
         expires_at INTEGER,
         revision INTEGER NOT NULL DEFAULT 0,
+        marked_in INTEGER NOT NULL DEFAULT 0,
         metadata_revision INTEGER NOT NULL,
         metadata_mark BLOB NOT NULL,
         metadata BLOB NOT NULL,

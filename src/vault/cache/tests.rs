@@ -95,7 +95,7 @@ fn listed(metadata: Metadata) -> Write {
 
 fn pulled(number: u128, body: &str) -> Write {
     let body = SecretBytes::new(body.as_bytes().to_vec());
-    Write::Pulled { id: id(number), body, fetched_at: at(2_000), expires_at: Some(at(9_000)) }
+    Write::Pulled { id: id(number), asked_in: u64::MAX, body, fetched_at: at(2_000), expires_at: Some(at(9_000)) }
 }
 
 fn gone(number: u128) -> Write {
@@ -112,6 +112,28 @@ fn user(name: &str) -> EndUser {
 
 fn damaged<T>(result: &Result<T, CacheError>, number: u128) -> bool {
     matches!(result, Err(CacheError::Damaged { id: damaged }) if *damaged == id(number))
+}
+
+/// A pull that asked in a generation.
+fn asked_in(generation: u64, body: &str) -> Write {
+    let Write::Pulled { id, body, fetched_at, expires_at, .. } = pulled(1, body) else { unreachable!() };
+    Write::Pulled { id, asked_in: generation, body, fetched_at, expires_at }
+}
+
+#[tokio::test]
+async fn a_pull_that_a_mark_has_overtaken_brings_nothing_back() {
+    for state in [State::Pending, State::NotPermitted] {
+        let fixture = Fixture::with_two().await;
+        let asked = fixture.cache.generation().unwrap();
+        fixture.cache.write(vec![Write::Mark { id: id(1), state }]).await.unwrap();
+        fixture.cache.write(vec![asked_in(asked, "from before")]).await.unwrap();
+        assert_eq!(fixture.record(1).state, state);
+        assert_ne!(fixture.secret(1).as_deref(), Some("from before"));
+        let asked = fixture.cache.generation().unwrap();
+        fixture.cache.write(vec![asked_in(asked, "from after")]).await.unwrap();
+        assert_eq!(fixture.record(1).state, State::Full);
+        assert_eq!(fixture.secret(1).as_deref(), Some("from after"));
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,10 @@ pub(super) fn apply(db: &Connection, keyring: &Keyring, write: Write) -> Result<
     match write {
         Write::Listed { metadata, at } => listed(db, keyring, &metadata, at),
         Write::Mark { id, state } => mark(db, id, state),
-        Write::Pulled { id, body, fetched_at, expires_at } => pulled(db, keyring, id, &body, fetched_at, expires_at),
+        Write::Pulled { id, asked_in, body, fetched_at, expires_at } => {
+            let overtaken = held(db, id)?.is_some_and(|held| held.marked_in > asked_in);
+            if overtaken { Ok(()) } else { pulled(db, keyring, id, &body, fetched_at, expires_at) }
+        }
         Write::Gone { id, reason, at } => {
             let sql = "UPDATE authentications SET state = ?3, gone_reason = ?4, gone_at = ?5, \
                        secret = NULL, fetched_at = NULL, expires_at = NULL \
@@ -72,11 +75,13 @@ fn listed(db: &Connection, keyring: &Keyring, metadata: &Metadata, at: Timestamp
 fn mark(db: &Connection, id: AuthenticationId, state: State) -> Result<(), CacheError> {
     let sql = match state {
         State::Pending | State::NotEnabled => {
-            "UPDATE authentications SET state = ?3 WHERE key = ?1 AND id = ?2 AND state <> ?4"
+            "UPDATE authentications SET state = ?3, marked_in = 1 + (SELECT generation FROM cache) \
+             WHERE key = ?1 AND id = ?2 AND state <> ?4"
         }
         State::NotPermitted => {
             "UPDATE authentications \
-             SET state = ?3, secret = NULL, fetched_at = NULL, expires_at = NULL \
+             SET state = ?3, marked_in = 1 + (SELECT generation FROM cache), \
+                 secret = NULL, fetched_at = NULL, expires_at = NULL \
              WHERE key = ?1 AND id = ?2 AND state <> ?4"
         }
         State::Full | State::Gone => return Err(CacheError::NotAMark { id }),
@@ -120,16 +125,17 @@ fn pulled(
 struct Held {
     state: i64,
     revision: u64,
+    marked_in: u64,
     metadata_revision: u64,
 }
 
 fn held(db: &Connection, id: AuthenticationId) -> Result<Option<Held>, CacheError> {
-    let sql = "SELECT id, state, revision, metadata_revision FROM authentications WHERE key = ?1";
+    let sql = "SELECT id, state, revision, marked_in, metadata_revision FROM authentications WHERE key = ?1";
     let found = db
         .prepare_cached(sql)?
         .query_row([row_key(id)], |row| {
             let (state, revision) = (row.get(1)?, unsigned(row, 2)?);
-            let held = Held { state, revision, metadata_revision: unsigned(row, 3)? };
+            let held = Held { state, revision, marked_in: unsigned(row, 3)?, metadata_revision: unsigned(row, 4)? };
             Ok((AuthenticationId(Uuid::from_bytes(row.get(0)?)), held))
         })
         .optional()?;
