@@ -73,7 +73,7 @@ pub enum Unlock {
 
 impl Default for Vault {
     fn default() -> Self {
-        Self { unlock: Unlock::KeyFile(PathBuf::from("/etc/trayvault/vault.key")) }
+        Self { unlock: Unlock::KeyCredential("vault.key".to_owned()) }
     }
 }
 
@@ -319,13 +319,62 @@ mod tests {
 
     #[test]
     fn the_shipped_configuration_shows_the_defaults() {
-        let shipped = parse(include_str!("../config/trayvault.toml")).expect("valid");
+        let shipped = parse(SHIPPED).expect("valid");
+        // A token has no default: without one there is nothing to do.
         let defaults = Config { tokens: shipped.tokens.clone(), ..Config::default() };
-        assert_eq!(
-            toml::to_string(&shipped).expect("TOML"),
-            toml::to_string(&Config { ingest: shipped.ingest.clone(), vault: shipped.vault.clone(), ..defaults })
-                .expect("TOML"),
-        );
+        assert_eq!(toml::to_string(&shipped).expect("TOML"), toml::to_string(&defaults).expect("TOML"));
+    }
+
+    #[test]
+    fn the_shipped_configuration_shows_every_key() {
+        let everything = parse(EVERYTHING).expect("valid");
+        let keys = keys(&toml::Value::try_from(everything).expect("TOML"));
+        assert!(keys.len() > 30, "{keys:?}");
+        for key in keys {
+            let forms = [format!("{key} ="), format!("[{key}]"), format!("[[{key}."), format!(".{key}]]")];
+            let shown = forms.iter().any(|form| SHIPPED.contains(form));
+            assert!(shown, "{key} is not in config/trayvault.toml");
+        }
+    }
+
+    const SHIPPED: &str = include_str!("../config/trayvault.toml");
+
+    /// Sets every key that has no default, so that each key there is appears.
+    const EVERYTHING: &str = r#"
+        [tokens]
+        master = { file = "/a" }
+        api_user = { credential = "a" }
+        [tray]
+        api_url = "https://a"
+        graphql_url = "https://a"
+        [ingest]
+        directory = "/a"
+        [socket]
+        group = "0"
+        [[pull.rules]]
+        name = "a"
+        effect = "deny"
+        principals = []
+        owners = []
+        services = []
+        environments = []
+        authentications = []
+        [[access.rules]]
+        name = "a"
+        users = []
+        groups = []
+        grants = []
+    "#;
+
+    /// The names of all keys, at any depth.
+    fn keys(value: &toml::Value) -> std::collections::BTreeSet<String> {
+        match value {
+            toml::Value::Table(table) => {
+                table.iter().flat_map(|(key, value)| std::iter::once(key.clone()).chain(keys(value))).collect()
+            }
+            toml::Value::Array(values) => values.iter().flat_map(keys).collect(),
+            _ => std::collections::BTreeSet::new(),
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use signal_hook::{
 };
 
 use super::{Code, Failure, output, trial::Trial};
-use crate::emulator::{Config, Emulator};
+use crate::emulator::{Config, Emulator, Tokens};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -25,10 +25,13 @@ pub(super) struct Arguments {
     /// The same seed gives the same ids, tokens and credentials
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Print addresses, tokens and configuration as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { listen, users, authentications_per_user, seed } = *arguments;
+    let Arguments { listen, users, authentications_per_user, seed, json } = *arguments;
     let config = Config { listen, seed, users, authentications_per_user, ..Config::default() };
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -36,7 +39,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let emulator = Emulator::start(config).await.map_err(|error| {
             Failure::of(Code::Unavailable, &error).hint("name a free loopback address with --listen".to_owned())
         })?;
-        output::line(&introduction(&emulator))?;
+        let (api_url, graphql_url, tokens) = (emulator.api_url(), emulator.graphql_url(), emulator.tokens());
+        let trial = Trial { directory: "$PWD", api_url: &api_url, graphql_url: &graphql_url, user: "$(id -u)" };
+        if json {
+            output::json(&serde_json::json!({
+                "api_url": api_url, "graphql_url": graphql_url, "tokens": tokens, "config": trial.config(),
+            }))?;
+        } else {
+            output::line(&introduction(&trial, tokens))?;
+        }
         // Blocks this thread alone; the server has others.
         signals.forever().next();
         emulator.stop().await;
@@ -44,9 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     })
 }
 
-fn introduction(emulator: &Emulator) -> String {
-    let (api_url, graphql_url, tokens) = (emulator.api_url(), emulator.graphql_url(), emulator.tokens());
-    let trial = Trial { directory: "$PWD", api_url: &api_url, graphql_url: &graphql_url, user: "$(id -u)" };
+fn introduction(trial: &Trial<'_>, tokens: &Tokens) -> String {
     format!(
         "# An emulated Tray listens on {api_url} until Ctrl-C. Its tokens open nothing else:
 #   master token      {master}
@@ -61,6 +70,7 @@ cat > trayvault.toml <<END
 {config}END
 export TRAYVAULT_CONFIG=$PWD/trayvault.toml
 # then: trayvault init, trayvault check, trayvault run",
+        api_url = trial.api_url,
         master = tokens.master,
         api_user = tokens.api_user,
         config = trial.config(),

@@ -1,6 +1,10 @@
 //! The first command of the README.
 
-use std::process::{Command, Output};
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Output, Stdio},
+};
 
 use trayvault::emulator::{Config, Emulator};
 
@@ -44,6 +48,31 @@ fn the_demo_tells_the_whole_story_and_leaves_nothing_behind() {
     for secret in secrets() {
         assert!(!story.contains(&secret) && !errors.contains(&secret), "a secret is printed");
     }
+}
+
+#[test]
+fn kept_it_runs_until_it_is_interrupted_and_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_trayvault"))
+        .args(["demo", "--keep"])
+        .env("TMPDIR", temporary.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let lines = BufReader::new(demo.stdout.take().expect("a pipe")).lines();
+    let mut lines = lines.map(|line| line.expect("text"));
+    let invitation = lines.find(|line| line.contains("curl") && line.ends_with("/v1/status")).expect("an invitation");
+    let socket = invitation.split_whitespace().find(|word| word.ends_with("api.sock")).expect("a socket");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let answer = runtime
+        .block_on(trayvault::socket::request(Path::new(socket), hyper::Method::GET, "/v1/status"))
+        .expect("the daemon is kept");
+    assert_eq!(answer.status, 200);
+    let pid = rustix::process::Pid::from_child(&demo);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
+    assert!(demo.wait().expect("a child").success());
+    assert!(!Path::new(socket).exists());
+    assert_eq!(std::fs::read_dir(temporary.path()).expect("a directory").count(), 0);
 }
 
 #[test]

@@ -77,6 +77,22 @@ fn every_command_that_prints_data_prints_json_too() {
     daemon.stop();
 }
 
+#[test]
+fn the_emulator_tells_a_program_what_it_accepts_in_json() {
+    let mut emulator = Command::new(env!("CARGO_BIN_EXE_trayvault"))
+        .args(["emulator", "--listen", "127.0.0.1:0", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut documents = serde_json::Deserializer::from_reader(emulator.stdout.take().expect("a pipe")).into_iter();
+    let told: Value = documents.next().expect("a document").expect("JSON");
+    emulator.kill().expect("a child");
+    emulator.wait().expect("a child");
+    assert!(told["api_url"].as_str().expect("text").starts_with("http://127.0.0.1:"));
+    assert!(told["tokens"]["master"].is_string() && told["tokens"]["api_user"].is_string());
+    assert!(told["config"].as_str().expect("text").contains("[tokens]"));
+}
+
 /// What the emulator prints, pasted into a shell, is a configuration that passes `check` after `init`.
 #[test]
 fn the_emulators_ready_made_configuration_works_as_pasted() {

@@ -11,7 +11,7 @@ use signal_hook::{
 use tokio::sync::oneshot;
 
 use self::stage::Stage;
-use super::{Failure, output};
+use super::{Code, Failure, output};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -28,22 +28,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stage = Stage::set_up().await?;
-        let told = tokio::select! {
-            told = tell(&mut stage, arguments) => told,
-            // The stage is taken down in either case.
-            _ = interrupted => Ok(()),
-        };
+        let played = play(&mut stage, arguments, interrupted).await;
         stage.take_down().await;
-        told
+        played
     })
 }
 
-async fn tell(stage: &mut Stage, arguments: &Arguments) -> Result<(), Failure> {
-    let read = story::tell(stage, arguments.reveal).await?;
+/// Tells the story, and keeps the stage if asked to. Whatever this returns, the stage is taken down next.
+async fn play(stage: &mut Stage, arguments: &Arguments, mut interrupted: oneshot::Receiver<()>) -> Result<(), Failure> {
+    let read = tokio::select! {
+        told = story::tell(stage, arguments.reveal) => told?,
+        _ = &mut interrupted => return Err(Failure::new(Code::Unavailable, "interrupted")),
+    };
     if arguments.keep {
         output::line(&stage.invitation(&read))?;
-        // Until Ctrl-C.
-        std::future::pending::<()>().await;
+        // Until Ctrl-C, which here is the ordinary end.
+        let _ = interrupted.await;
     }
     stage.stop_daemon().await
 }

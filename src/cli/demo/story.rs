@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::stage::{Said, Stage, write_private};
 use crate::{
     cli::{Code, Failure, output},
-    emulator::AuthenticationView,
+    emulator::{AuthenticationView, Call},
 };
 
 /// Tells it. Returns the id of the authentication that was read.
@@ -27,6 +27,15 @@ pub(super) async fn tell(stage: &mut Stage, reveal: bool) -> Result<String, Fail
     let pid = stage.start_daemon().await?;
     output::line(&format!("The daemon runs as process {pid}; it unlocked the vault and answers already."))?;
     waiting("first synchronisation", first_cycle(stage)).await?;
+    let world = stage.emulator.world();
+    let of = |call| world.requests(call);
+    output::line(&format!(
+        "It asked Tray for {} lists of users, {} user tokens, {} lists of authentications and {} full reads.",
+        of(Call::ListUsers),
+        of(Call::Authorize),
+        of(Call::ListAuthentications),
+        of(Call::FullRead)
+    ))?;
     show(stage, &["status"]).await?;
     show(stage, &["list"]).await?;
 
