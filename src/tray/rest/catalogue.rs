@@ -1,0 +1,156 @@
+//! Connectors, service environments and workspaces: what there is to have authentications for and in.
+
+use serde::Deserialize;
+
+use super::Elements;
+use crate::{
+    authentication::ServiceEnvironmentId,
+    percent,
+    secret::SecretString,
+    tray::{
+        error::TrayError,
+        token::{Acting, MasterToken},
+        transport::Tray,
+    },
+};
+
+/// A connector, for the service behind it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Connector {
+    /// The connector's name.
+    pub name: String,
+    /// The service that its authentications are for.
+    pub service: Option<ConnectorService>,
+}
+
+/// The service behind a connector: what service environments are looked up by.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ConnectorService {
+    /// Its id, which the older way to create an authentication takes.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+}
+
+/// A service environment with the schemas of its authentications.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceEnvironment {
+    /// Its id.
+    pub id: ServiceEnvironmentId,
+    /// Its title, such as `Production`.
+    pub title: String,
+    /// A JSON Schema of mixed age and care; see the contract.
+    #[serde(default)]
+    pub user_data_schema: serde_json::Value,
+    /// Likewise.
+    #[serde(default)]
+    pub credentials_schema: serde_json::Value,
+    /// The scopes it offers.
+    #[serde(default)]
+    pub scopes: Option<Vec<Scope>>,
+}
+
+/// A scope as an environment lists it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Scope {
+    /// Its name alone.
+    Name(String),
+    /// Its name and a description.
+    Described {
+        /// Its name.
+        scope: String,
+    },
+}
+
+/// A workspace as its token sees it.
+#[derive(Deserialize)]
+pub(in crate::tray) struct Workspace {
+    pub(in crate::tray) id: String,
+    pub(in crate::tray) name: String,
+    #[serde(rename = "type")]
+    kind: serde_json::Value,
+}
+
+impl Workspace {
+    /// Whether its type is *Shared*. The wire form is unstated: a string of any case, or an object that names it.
+    pub(in crate::tray) fn is_shared(&self) -> bool {
+        let name = match &self.kind {
+            serde_json::Value::Object(object) => object.get("name").or_else(|| object.get("type")),
+            other => Some(other),
+        };
+        name.and_then(serde_json::Value::as_str).is_some_and(|name| name.eq_ignore_ascii_case("shared"))
+    }
+}
+
+impl Tray {
+    /// `GET /core/v1/connectors`.
+    ///
+    /// # Errors
+    /// [`TrayError`], by class.
+    pub async fn connectors(&self, acting: Acting<'_>) -> Result<Vec<Connector>, TrayError> {
+        let all: Elements<_> = self.get(acting.bearer(), "list connectors", "/core/v1/connectors").await?;
+        Ok(all.elements)
+    }
+
+    /// `GET /core/v1/services/{name}/versions/{version}/environments`.
+    ///
+    /// # Errors
+    /// [`TrayError`], by class.
+    pub async fn service_environments(
+        &self,
+        acting: Acting<'_>,
+        service: &str,
+        version: u32,
+    ) -> Result<Vec<ServiceEnvironment>, TrayError> {
+        self.environments(acting.bearer(), service, version).await
+    }
+
+    /// The same with the organisation's token, for those whose own token Tray does not take here.
+    ///
+    /// # Errors
+    /// [`TrayError`], by class.
+    pub async fn service_environments_of_organisation(
+        &self,
+        master: &MasterToken,
+        service: &str,
+        version: u32,
+    ) -> Result<Vec<ServiceEnvironment>, TrayError> {
+        self.environments(master.bearer(), service, version).await
+    }
+
+    /// `GET /core/v1/workspaces`: the first page, which for a workspace's token is the only one.
+    pub(in crate::tray) async fn workspaces(&self, token: &SecretString) -> Result<Vec<Workspace>, TrayError> {
+        let all: Elements<_> = self.get(token, "list workspaces", "/core/v1/workspaces?first=100").await?;
+        Ok(all.elements)
+    }
+
+    async fn environments(
+        &self,
+        token: &SecretString,
+        service: &str,
+        version: u32,
+    ) -> Result<Vec<ServiceEnvironment>, TrayError> {
+        let path = format!("/core/v1/services/{}/versions/{version}/environments", percent::encode(service));
+        let all: Elements<_> = self.get(token, "list service environments", &path).await?;
+        Ok(all.elements)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workspace_type_is_known_in_every_wire_form() {
+        let shared = |kind: &str| {
+            let text = format!(r#"{{"id":"1","name":"n","type":{kind}}}"#);
+            serde_json::from_str::<Workspace>(&text).expect("a workspace").is_shared()
+        };
+        assert!(shared(r#""Shared""#) && shared(r#""SHARED""#) && shared(r#"{"name":"Shared"}"#));
+        assert!(!shared(r#""Personal""#) && !shared(r#"{"name":"Organization"}"#) && !shared("null"));
+    }
+}

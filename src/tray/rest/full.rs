@@ -1,0 +1,134 @@
+//! The full read: the one call whose answer holds a secret.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::malformed;
+use crate::{
+    authentication::{AuthenticationId, ServiceEnvironmentId},
+    secret::SecretBytes,
+    tray::{
+        error::{Class, TrayError},
+        token::FullReadPermit,
+        transport::Tray,
+    },
+};
+
+/// The answer of a full read, as it came.
+pub struct FullAuthentication(SecretBytes);
+
+/// A look into the answer of a full read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FullView<'a> {
+    /// Its id.
+    pub id: AuthenticationId,
+    /// Its name.
+    pub name: String,
+    /// Its service environment.
+    pub service_environment_id: Option<ServiceEnvironmentId>,
+    /// Its scopes.
+    #[serde(default)]
+    pub scopes: Option<Vec<String>>,
+    /// Its on-prem agent group.
+    #[serde(default)]
+    pub on_prem_agent_group_id: Option<String>,
+    /// Its user data: an object.
+    #[serde(borrow)]
+    pub user_data: &'a RawValue,
+    /// Its credentials: an object.
+    #[serde(borrow)]
+    pub credentials: &'a RawValue,
+}
+
+impl FullAuthentication {
+    const CALL: &str = "read authentication in full";
+
+    /// Takes an answer that has what the contract requires.
+    fn new(body: SecretBytes, id: AuthenticationId) -> Option<Self> {
+        let view: FullView<'_> = serde_json::from_slice(body.expose_secret()).ok()?;
+        let is_object = |value: &RawValue| value.get().starts_with('{');
+        let whole = view.id == id && is_object(view.user_data) && is_object(view.credentials);
+        whole.then_some(Self(body))
+    }
+
+    /// What the answer says.
+    ///
+    /// # Errors
+    /// None that can happen: the answer was read once already.
+    pub fn view(&self) -> Result<FullView<'_>, TrayError> {
+        serde_json::from_slice(self.0.expose_secret()).map_err(|_| malformed(Self::CALL, Class::RetryLater))
+    }
+
+    /// The answer's JSON text, every field as Tray sent it.
+    pub fn into_body(self) -> SecretBytes {
+        self.0
+    }
+
+    /// The answer's JSON text.
+    pub fn body(&self) -> &SecretBytes {
+        &self.0
+    }
+}
+
+/// Whether Tray is to refresh the credentials with their service before it answers: slow, and only for those that
+/// have expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// As Tray has them.
+    AsItIs,
+    /// Refreshed first.
+    Force,
+}
+
+impl Tray {
+    /// `GET /core/v1/authentications/{id}/full`.
+    ///
+    /// # Errors
+    /// [`TrayError`], by class. [`Class::NotEnabled`] is told from [`Class::NotPermitted`] by a metadata read, which a
+    /// caller that is merely not allowed does not get either.
+    pub async fn full(
+        &self,
+        permit: FullReadPermit<'_>,
+        id: AuthenticationId,
+        refresh: Refresh,
+    ) -> Result<FullAuthentication, TrayError> {
+        let query = match refresh {
+            Refresh::AsItIs => "",
+            Refresh::Force => "?forceRefresh=true",
+        };
+        let path = format!("/core/v1/authentications/{id}/full{query}");
+        let call = FullAuthentication::CALL;
+        match self.get_bytes(permit.acting().bearer(), call, &path).await {
+            Ok(body) => FullAuthentication::new(body, id).ok_or_else(|| malformed(call, Class::RetryLater)),
+            Err(error) if error.class == Class::NotPermitted => {
+                let enabled_elsewhere = self.authentication(permit.acting(), id).await;
+                Err(match enabled_elsewhere {
+                    Ok(_) => TrayError {
+                        class: Class::NotEnabled,
+                        reason: "the full read is not enabled for this organisation",
+                        ..error
+                    },
+                    Err(_) => error,
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_answer_must_have_both_objects() {
+        let id = AuthenticationId(uuid::Uuid::from_u128(1));
+        let full = |rest: &str| {
+            FullAuthentication::new(SecretBytes::new(format!(r#"{{"id":"{id}","name":"n"{rest}}}"#).into_bytes()), id)
+        };
+        assert!(full(r#","userData":{},"credentials":{"a":1},"new":true"#).is_some());
+        assert!(full(r#","userData":{}"#).is_none());
+        assert!(full(r#","userData":{},"credentials":"text""#).is_none());
+    }
+}
