@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     audit::{Action, AuditError, AuditLog, Event, Outcome},
+    clauses::clauses,
     config::{Config, ConfigError, Tokens},
     ingest::{self, Ingest, IngestError},
     logging, offline,
@@ -161,6 +162,7 @@ impl Daemon {
         let audit = offline::audit_log(&config, &unlocked)?;
         let keyring = unlocked.into_keyring();
         let cache = Cache::open(&config.state_directory.join("cache.db"), Arc::clone(&keyring))?;
+        audit.record(&Event::new(Action::Unlock, Outcome::Done))?;
         audit.record_synced(&Event::new(Action::Start, Outcome::Done).generation(cache.generation()?))?;
 
         let board = Board::new(Timestamp::now());
@@ -185,20 +187,18 @@ impl Daemon {
 
         // Nothing runs before all of it is in place.
         let shutdown = daemon.tasks.shutdown();
-        if let Some(ingest) = ingest {
-            daemon.tasks.spawn("ingest", ingest.run(shutdown.clone()));
-        }
+        daemon.tasks.spawn("ingest", ingest.run(shutdown.clone()));
         daemon.tasks.spawn("sync", sync.run(shutdown.clone()));
         daemon.tasks.spawn("socket", server.run(shutdown));
         Ok(daemon)
     }
 
-    /// What talks to Tray: synchronisation, and the drop directory where there is one.
+    /// What talks to Tray: synchronisation, and the drop directory.
     fn upstream(
         &self,
         keyring: Arc<Keyring>,
         requests: mpsc::Receiver<SyncRequest>,
-    ) -> Result<(Sync, Option<Ingest>), DaemonError> {
+    ) -> Result<(Sync, Ingest), DaemonError> {
         let Self { config, audit, cache, board, policy, .. } = self;
         let tray = Arc::new(Tray::new(&config.tray)?);
         let Tokens { master, api_user } = &config.tokens;
@@ -220,8 +220,7 @@ impl Daemon {
             policy: policy.subscribe(),
             board: board.clone(),
         };
-        let has_directory = config.ingest.directory.is_some();
-        let ingest = has_directory.then(|| Ingest::open(config.ingest.clone(), ingest)).transpose()?;
+        let ingest = Ingest::open(config.ingest.clone(), ingest)?;
         let sync = sync::Dependencies {
             tray,
             principals,
@@ -245,7 +244,7 @@ impl Daemon {
     /// Says that it is ready, and answers signals until one ends it or a task dies.
     async fn run(mut self, mut signals: mpsc::UnboundedReceiver<i32>) -> Result<(), DaemonError> {
         notify(NotifyState::Ready);
-        tracing::info!(socket = %self.config.api_socket().display(), "ready");
+        tracing::info!("ready");
         let death = self.tasks.first_death();
         tokio::pin!(death);
         let outcome = loop {
@@ -295,7 +294,9 @@ impl Daemon {
                 Outcome::Done
             }
             Err(error) => {
-                tracing::error!(%error, hint = error.hint(), "kept the old configuration");
+                let hint = error.hint();
+                let error = clauses(&error);
+                tracing::error!(error, hint, "kept the old configuration");
                 Outcome::Failed
             }
         };
@@ -334,10 +335,12 @@ fn endpoint(config: &Config) -> Result<Endpoint, DaemonError> {
     let inherited = listenfd::ListenFd::from_env().take_unix_listener(0);
     let inherited = inherited.map_err(|source| DaemonError::System("the socket from systemd can't be used", source))?;
     if let Some(listener) = inherited {
+        tracing::info!("the socket is systemd's");
         return Ok(Endpoint::inherited(listener));
     }
     files::public_directory(&config.socket.directory)?;
     let group = config.socket.group.as_deref().and_then(accounts::gid);
+    tracing::info!(socket = %config.api_socket().display(), "the socket is the daemon's own");
     Ok(Endpoint::bind(&config.api_socket(), group)?)
 }
 

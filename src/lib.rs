@@ -13,6 +13,7 @@
 
 pub mod audit;
 pub mod authentication;
+mod clauses;
 pub mod cli;
 pub mod config;
 pub mod crypto;

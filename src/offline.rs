@@ -9,7 +9,8 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    audit::{self, Action, AuditError, AuditLog, Event, Outcome, Verdict},
+    audit::{self, AuditError, AuditLog, Verdict},
+    clauses::clauses,
     config::{Config, ConfigError, Unlock},
     crypto::{Argon2Params, CryptoError, random_key},
     source::{Source, SourceError},
@@ -121,7 +122,8 @@ pub fn init(config: &Config) -> Result<Made, OfflineError> {
         given => create(config, &unlock::key(given)?)?,
     };
     let vault_id = unlocked.vault_id();
-    audit_log(config, &unlocked)?.record_synced(&Event::new(Action::CreateVault, Outcome::Done))?;
+    let directory = audit_directory(config)?;
+    AuditLog::create(&directory, unlocked.audit_key())?;
     Ok(Made { vault_id, state_directory: config.state_directory.clone(), key_file })
 }
 
@@ -138,9 +140,13 @@ fn create(config: &Config, key: &UnlockKey) -> Result<Unlocked, VaultError> {
 /// # Errors
 /// [`OfflineError`].
 pub fn audit_log(config: &Config, unlocked: &Unlocked) -> Result<AuditLog, OfflineError> {
+    Ok(AuditLog::open(&audit_directory(config)?, unlocked.audit_key())?)
+}
+
+fn audit_directory(config: &Config) -> Result<PathBuf, FileError> {
     let directory = config.state_directory.join(AUDIT_DIRECTORY);
     files::private_directory(&directory)?;
-    Ok(AuditLog::open(&directory, unlocked.audit_key())?)
+    Ok(directory)
 }
 
 /// Verifies the audit log. The daemon may go on writing meanwhile.
@@ -174,7 +180,7 @@ pub struct Finding {
 pub enum Standing {
     /// As it has to be.
     Good,
-    /// Worth knowing; the daemon runs all the same.
+    /// Worth knowing, or yet to come.
     Note,
     /// The daemon would not start.
     Bad,
@@ -218,7 +224,14 @@ pub fn check(path: &Path) -> Result<Vec<Finding>, ConfigError> {
         count => Finding::new("access rules", Standing::Good, count.to_string()),
     });
     findings.push(match &config.ingest.directory {
-        Some(directory) => Finding::new("drop directory", Standing::Good, directory.display().to_string()),
+        Some(directory) if directory.exists() => {
+            Finding::new("drop directory", Standing::Good, directory.display().to_string())
+        }
+        Some(directory) => Finding::new(
+            "drop directory",
+            Standing::Note,
+            format!("{}, which the daemon will make", directory.display()),
+        ),
         None => Finding::new("drop directory", Standing::Note, "none is configured"),
     });
     findings.push(match peer::has_peer_pidfd() {
@@ -236,7 +249,7 @@ fn key_and_vault(config: &Config) -> Finding {
             return Finding::new(subject, Standing::Note, format!("none in {} yet", config.state_directory.display()))
                 .hint("make it with: trayvault init".to_owned());
         }
-        Err(error) => return Finding::new(subject, Standing::Bad, error.to_string()).hint(vault_hint(&error)),
+        Err(error) => return Finding::new(subject, Standing::Bad, clauses(&error)).hint(vault_hint(&error)),
         Ok(locked) => locked,
     };
     if config.vault.unlock == Unlock::Prompt {
@@ -244,10 +257,10 @@ fn key_and_vault(config: &Config) -> Finding {
     }
     match unlock::key(&config.vault.unlock) {
         Err(UnlockError::Source(SourceError::NoCredentials(name))) => given_by_systemd(subject, &name),
-        Err(error) => Finding::new(subject, Standing::Bad, error.to_string()).hint(error.hint()),
+        Err(error) => Finding::new(subject, Standing::Bad, clauses(&error)).hint(error.hint()),
         Ok(key) => match found.unlock(&key) {
             Ok(_) => Finding::new(subject, Standing::Good, "its key fits"),
-            Err(error) => Finding::new(subject, Standing::Bad, error.to_string()).hint(vault_hint(&error)),
+            Err(error) => Finding::new(subject, Standing::Bad, clauses(&error)).hint(vault_hint(&error)),
         },
     }
 }
@@ -262,7 +275,7 @@ fn token(subject: &'static str, source: &Source) -> Finding {
             Finding::new(subject, Standing::Good, place)
         }
         Err(SourceError::NoCredentials(name)) => given_by_systemd(subject, &name),
-        Err(error) => Finding::new(subject, Standing::Bad, error.to_string()).hint(error.hint()),
+        Err(error) => Finding::new(subject, Standing::Bad, clauses(&error)).hint(error.hint()),
     }
 }
 

@@ -160,7 +160,7 @@ impl Principals {
 
     /// Asks Tray for one end user, and remembers it.
     async fn find_end_user(&self, criteria: UserCriteria<'_>) -> Result<Option<EndUser>, PrincipalError> {
-        let Some(master) = &self.master else { return Ok(None) };
+        let master = self.master.as_ref().ok_or(PrincipalError::NotConfigured("master token"))?;
         let found = self.tray.end_users(master, Some(criteria)).await?;
         // Whatever else Tray may answer, only the one that was asked for is taken.
         let asked_for = |user: &EndUser| {

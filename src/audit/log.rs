@@ -89,12 +89,34 @@ struct Entry<'a> {
 }
 
 impl AuditLog {
+    /// Begins the log of a vault that was just made, in `directory`, which must exist.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; also when there is a log already.
+    pub fn create(directory: &Path, key: Key) -> Result<Self, AuditError> {
+        let path = directory.join(FILE_NAME);
+        let made = File::options().write(true).create_new(true).mode(0o600).open(&path);
+        made.map_err(|source| AuditError::Unwritable { path, source })?;
+        let log = Self::open_any(directory, key)?;
+        log.record_synced(&Event::new(Action::CreateVault, Outcome::Done))?;
+        Ok(log)
+    }
+
     /// Opens the log in `directory`, which must exist, and goes on with its chain. A torn last line is cut off, and
-    /// that is recorded.
+    /// that is recorded; so is it that the log is not there any more, or empty.
     ///
     /// # Errors
     /// [`AuditError::Unwritable`]; [`AuditError::Foreign`] if the last entry's MAC can't be read.
     pub fn open(directory: &Path, key: Key) -> Result<Self, AuditError> {
+        let log = Self::open_any(directory, key)?;
+        if log.is_empty() {
+            let reason = "the log was empty or not there: what was in it is lost";
+            log.record_synced(&Event::new(Action::Repair, Outcome::Failed).because(reason))?;
+        }
+        Ok(log)
+    }
+
+    fn open_any(directory: &Path, key: Key) -> Result<Self, AuditError> {
         let path = directory.join(FILE_NAME);
         let unwritable = |source| AuditError::Unwritable { path: path.clone(), source };
         let mut file = File::options()
@@ -138,6 +160,10 @@ impl AuditLog {
     pub fn record_synced(&self, event: &Event) -> Result<(), AuditError> {
         let file = self.append(event)?;
         file.sync_data().map_err(|source| self.unwritable(source))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.chain.lock().unwrap_or_else(PoisonError::into_inner).sequence == 0
     }
 
     fn append(&self, event: &Event) -> Result<File, AuditError> {

@@ -31,6 +31,9 @@ pub enum Verdict {
 /// What can be wrong with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
+    /// There is not even the first entry.
+    #[error("the log is empty: it was cut, or replaced")]
+    Empty,
     /// It has no line end: a write was torn, or the file was cut.
     #[error("the line is torn")]
     Torn,
@@ -56,7 +59,9 @@ pub fn verify(key: &Key, log: &mut impl BufRead) -> io::Result<Verdict> {
     loop {
         line.clear();
         if log.read_until(b'\n', &mut line)? == 0 {
-            return Ok(Verdict::Intact { entries });
+            // The vault's creation is the first entry of every log.
+            let empty = Verdict::Broken { line: 1, fault: Fault::Empty };
+            return Ok(if entries == 0 { empty } else { Verdict::Intact { entries } });
         }
         match check(key, &previous, entries + 1, &line) {
             Ok(mac) => previous = mac,

@@ -1,11 +1,11 @@
 //! Asks the daemon, and turns its refusals into errors that a person can act on.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use hyper::{Method, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Code, Failure, Global};
+use super::{Code, Connected, Failure};
 use crate::{
     config::Config,
     secret::SecretBytes,
@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// Sends a request and reads the answer as `T`.
-pub(super) fn ask<T: DeserializeOwned>(global: &Global, method: Method, path: &str) -> Result<T, Failure> {
-    parse(&ask_raw(global, method, path)?)
+pub(super) fn ask<T: DeserializeOwned>(connected: &Connected, method: Method, path: &str) -> Result<T, Failure> {
+    parse(&ask_raw(connected, method, path)?)
 }
 
 /// Reads an answer as `T`; the parser's words are not shown, since they may quote the answer.
@@ -26,13 +26,15 @@ pub(super) fn parse<T: DeserializeOwned>(answer: &SecretBytes) -> Result<T, Fail
 }
 
 /// Sends a request; the answer's JSON text.
-pub(super) fn ask_raw(global: &Global, method: Method, path: &str) -> Result<SecretBytes, Failure> {
-    let socket = socket_path(global)?;
+pub(super) fn ask_raw(connected: &Connected, method: Method, path: &str) -> Result<SecretBytes, Failure> {
+    let socket = socket_path(connected)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(socket::request(&socket, method, path)).map_err(|error| match error {
-        ClientError::NoDaemon { ref source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            Failure::of(Code::NoPermission, &error).hint("only the group in socket.group may connect".to_owned())
+        ClientError::NoDaemon { ref source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Failure::of(Code::NoPermission, &error)
+                .hint("check the group and mode of the socket and of its directory".to_owned())
         }
+        ClientError::NoDaemon { ref source, .. } if !is_absent(source) => Failure::of(Code::Unavailable, &error),
         ClientError::NoDaemon { .. } => {
             Failure::of(Code::Unavailable, &error).hint("start it with: trayvault run".to_owned())
         }
@@ -41,11 +43,17 @@ pub(super) fn ask_raw(global: &Global, method: Method, path: &str) -> Result<Sec
     if answer.status.is_success() { Ok(answer.body) } else { Err(refused(answer.status, &answer.body)) }
 }
 
-fn socket_path(global: &Global) -> Result<PathBuf, Failure> {
-    if let Some(path) = &global.socket {
+/// Whether nobody listens there, as opposed to a path that is no socket's.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+fn socket_path(connected: &Connected) -> Result<PathBuf, Failure> {
+    if let Some(path) = &connected.socket {
         return Ok(path.clone());
     }
-    let config = Config::load(&global.config).map_err(|error| Failure::of(Code::Config, &error).hint(error.hint()))?;
+    let config = Config::load(&connected.configured.config)
+        .map_err(|error| Failure::of(Code::Config, &error).hint(error.hint()))?;
     Ok(config.api_socket())
 }
 
@@ -64,7 +72,8 @@ fn refused(status: StatusCode, body: &SecretBytes) -> Failure {
             .hint(format!("whoever runs the daemon finds the reason under request {request_id}")),
         StatusCode::NOT_FOUND => failure(Code::Data).hint("trayvault list shows what is known".to_owned()),
         StatusCode::CONFLICT => failure(Code::Unavailable).hint("trayvault list shows its state".to_owned()),
-        StatusCode::BAD_REQUEST => failure(Code::Usage),
+        StatusCode::BAD_REQUEST => failure(Code::Usage)
+            .hint("fields bear the service's own names, such as /credentials/accessToken".to_owned()),
         _ => failure(Code::Unavailable),
     }
 }

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Code, Failure, Global, init, output};
+use super::{Code, Configured, Failure, init, output};
 use crate::{audit::Verdict, config::Config, offline};
 
 #[derive(Subcommand)]
@@ -14,14 +14,16 @@ pub(super) enum Command {
 
 #[derive(Args)]
 pub(super) struct VerifyArguments {
+    #[command(flatten)]
+    configured: Configured,
     /// Print the verdict as JSON
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
+pub(super) fn run(command: &Command) -> Result<(), Failure> {
     let Command::Verify(arguments) = command;
-    let config = Config::load(&global.config).map_err(|error| init::failure(&error.into()))?;
+    let config = Config::load(&arguments.configured.config).map_err(|error| init::failure(&error.into()))?;
     let verdict = offline::verify_audit(&config).map_err(|error| init::failure(&error))?;
     if arguments.json {
         output::json(&Shown::from(&verdict))?;

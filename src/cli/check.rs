@@ -2,27 +2,33 @@
 
 use clap::Args;
 
-use super::{Code, Failure, Global, output};
+use super::{Code, Configured, Failure, output};
 use crate::offline::{self, Finding, Standing};
 
 #[derive(Args)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    configured: Configured,
     /// Print the findings as JSON
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
-    let findings =
-        offline::check(&global.config).map_err(|error| Failure::of(Code::Config, &error).hint(error.hint()))?;
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let findings = offline::check(&arguments.configured.config)
+        .map_err(|error| Failure::of(Code::Config, &error).hint(error.hint()))?;
     if arguments.json {
         output::json(&findings)?;
     } else {
         print(&findings)?;
     }
+    let hint = "each that is WRONG has its own hint".to_owned();
     match findings.iter().filter(|finding| finding.standing == Standing::Bad).count() {
         0 => Ok(()),
-        bad => Err(Failure::new(Code::Config, format!("the daemon would not start: {bad} of these are wrong"))),
+        1 => Err(Failure::new(Code::Config, "the daemon would not start: one of these is wrong").hint(hint)),
+        bad => {
+            Err(Failure::new(Code::Config, format!("the daemon would not start: {bad} of these are wrong")).hint(hint))
+        }
     }
 }
 

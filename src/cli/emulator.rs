@@ -60,7 +60,9 @@ fn introduction(trial: &Trial<'_>, tokens: &Tokens) -> String {
         "# An emulated Tray listens on {api_url} until Ctrl-C. Its tokens open nothing else:
 #   master token      {master}
 #   API user's token  {api_user}
-# State and faults: curl {api_url}/_emulator/state
+# Its state:  curl {api_url}/_emulator/state
+# A fault:    curl --json '{{\"call\":\"full_read\",\"times\":1,\"kind\":{{\"status\":503}}}}' \\
+#               {api_url}/_emulator/faults
 #
 # To try it, paste this into another terminal:
 mkdir -p trayvault-try && cd trayvault-try && umask 077

@@ -7,11 +7,13 @@ use serde_json::value::RawValue;
 
 use std::io::{self, Write};
 
-use super::{Code, Failure, Global, api};
+use super::{Code, Connected, Failure, api};
 use crate::{authentication::AuthenticationId, percent, secret::SecretBytes};
 
 #[derive(Args)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    connected: Connected,
     /// The authentication's id
     id: AuthenticationId,
     /// Only this value: a JSON pointer such as /credentials/accessToken
@@ -30,10 +32,10 @@ struct Revealed<'a> {
     authentication: Option<&'a RawValue>,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let query = arguments.field.as_ref().map(|field| format!("?field={}", percent::encode(field))).unwrap_or_default();
     let path = format!("/v1/authentications/{}/full{query}", arguments.id);
-    let answer = api::ask_raw(global, Method::GET, &path)?;
+    let answer = api::ask_raw(&arguments.connected, Method::GET, &path)?;
     let text = if arguments.json { answer } else { wanted(&answer)? };
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.expose_secret())?;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Code, Failure, Global, output};
+use super::{Code, Configured, Failure, output};
 use crate::{
     config::Config,
     offline::{self, OfflineError},
@@ -10,24 +10,25 @@ use crate::{
 
 #[derive(Args)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    configured: Configured,
     /// Print what was made as JSON
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
-    let config = Config::load(&global.config).map_err(|error| failure(&error.into()))?;
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let config = Config::load(&arguments.configured.config).map_err(|error| failure(&error.into()))?;
     let made = offline::init(&config).map_err(|error| failure(&error))?;
     if arguments.json {
         return output::json(&made);
     }
     if let Some(path) = &made.key_file {
-        output::line(&format!(
-            "made the key   {} (keep a copy: without it the vault can't be opened)",
-            path.display()
-        ))?;
+        output::line(&format!("made the key {}", path.display()))?;
+        output::line("keep a copy of it elsewhere: without it the vault can't be opened")?;
     }
-    output::line(&format!("made the vault {} in {}", made.vault_id, made.state_directory.display()))?;
+    output::line(&format!("made the vault {}", made.vault_id))?;
+    output::line(&format!("in {}", made.state_directory.display()))?;
     output::line("next: trayvault check, then trayvault run")
 }
 

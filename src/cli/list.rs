@@ -5,7 +5,7 @@ use hyper::Method;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Code, Failure, Global, api, output};
+use super::{Code, Connected, Failure, api, output};
 use crate::{
     authentication::{AuthenticationId, Metadata},
     percent,
@@ -13,6 +13,8 @@ use crate::{
 
 #[derive(Args)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    connected: Connected,
     /// Only those of this end user
     #[arg(long, value_name = "EXTERNAL_USER_ID")]
     owner: Option<String>,
@@ -41,13 +43,13 @@ struct Shown {
     expires_at: Option<Timestamp>,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let given = [("owner", &arguments.owner), ("service", &arguments.service)];
     let query: Vec<_> = given
         .into_iter()
         .filter_map(|(key, value)| Some(format!("{key}={}", percent::encode(value.as_deref()?))))
         .collect();
-    let list: List = api::ask(global, Method::GET, &format!("/v1/authentications?{}", query.join("&")))?;
+    let list: List = api::ask(&arguments.connected, Method::GET, &format!("/v1/authentications?{}", query.join("&")))?;
     if arguments.json {
         output::json(&list)?;
     } else {
@@ -62,16 +64,15 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
 fn print(list: &List, now: Timestamp) -> Result<(), Failure> {
     let mut shown: Vec<_> = list.authentications.iter().map(|one| (owner(one), service(one), one)).collect();
     shown.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+    if shown.is_empty() {
+        return output::line("no authentications");
+    }
     let mut table = output::Rows::new(["id", "owner", "service", "state", "age"]);
     table.keep_whole(&[0, 3, 4]);
     for (owner, service, one) in shown {
         let Shown { metadata, state, fetched_at, .. } = one;
         let age = output::age(*fetched_at, now);
-        let state = match state.as_str() {
-            // Of what is not permitted only the metadata is held.
-            "not_permitted" => "metadata".to_owned(),
-            other => other.replace('_', " "),
-        };
+        let state = state.replace('_', " ");
         table.add([&metadata.id.to_string(), owner, &service, &state, &age]);
     }
     table.print()

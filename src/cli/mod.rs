@@ -25,26 +25,37 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config;
+use crate::{clauses::clauses, config};
 
 /// Keeps Tray authentications in an encrypted local cache, for the services on this host.
 #[derive(Parser)]
-#[command(name = "trayvault", version, about, max_term_width = 100)]
+#[command(name = "trayvault", version, max_term_width = 100)]
 struct Cli {
-    #[command(flatten)]
-    global: Global,
     #[command(subcommand)]
     command: Command,
 }
 
-/// Options of every command.
+/// Which configuration a command works by.
 #[derive(Args)]
-struct Global {
+struct Configured {
     /// The configuration file
-    #[arg(long, global = true, value_name = "FILE", env = "TRAYVAULT_CONFIG", hide_env_values = true, default_value = config::DEFAULT_PATH)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TRAYVAULT_CONFIG",
+        hide_env_values = true,
+        default_value = config::DEFAULT_PATH
+    )]
     config: PathBuf,
+}
+
+/// Which daemon a command asks.
+#[derive(Args)]
+struct Connected {
+    #[command(flatten)]
+    configured: Configured,
     /// The daemon's socket, instead of the configuration's
-    #[arg(long, global = true, value_name = "PATH", env = "TRAYVAULT_SOCKET", hide_env_values = true)]
+    #[arg(long, value_name = "PATH", env = "TRAYVAULT_SOCKET", hide_env_values = true)]
     socket: Option<PathBuf>,
 }
 
@@ -55,7 +66,7 @@ enum Command {
     /// Check the configuration, and what it names on this host
     Check(check::Arguments),
     /// Run the daemon
-    Run,
+    Run(run::Arguments),
     /// Show how the daemon stands
     Status(status::Arguments),
     /// List authentications, without secrets
@@ -104,6 +115,9 @@ enum Code {
     NoPermission = 77,
     /// `EX_CONFIG`.
     Config = 78,
+    /// Ended by Ctrl-C, as shells have it: 128 and the signal's number.
+    #[cfg(feature = "emulator")]
+    Interrupted = 130,
 }
 
 impl Failure {
@@ -113,8 +127,7 @@ impl Failure {
 
     /// An error with its causes, each a clause.
     fn of(code: Code, error: &dyn std::error::Error) -> Self {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        Self::new(code, causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+        Self::new(code, clauses(error))
     }
 
     fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
@@ -133,37 +146,47 @@ impl From<io::Error> for Failure {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are no errors; clap prints each where it belongs.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(Code::Usage as u8) } else { ExitCode::SUCCESS };
+        Err(error) if error.use_stderr() => return fail(&usage(&error)),
+        Err(help_or_version) => {
+            // Nothing can be said if standard output is closed.
+            let _ = help_or_version.print();
+            return ExitCode::SUCCESS;
         }
     };
-    match dispatch(&cli) {
+    match dispatch(&cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough: head(1), a pager.
         Err(failure) if failure.message.ends_with("Broken pipe (os error 32)") => ExitCode::SUCCESS,
-        Err(failure) => {
-            let mut stderr = io::stderr().lock();
-            let hint = failure.hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
-            // Nothing can be said if standard error is closed.
-            let _ = write!(stderr, "error: {}\n{hint}", failure.message);
-            ExitCode::from(failure.code as u8)
-        }
+        Err(failure) => fail(&failure),
     }
 }
 
-fn dispatch(cli: &Cli) -> Result<(), Failure> {
-    let global = &cli.global;
-    match &cli.command {
-        Command::Init(arguments) => init::run(global, arguments),
-        Command::Check(arguments) => check::run(global, arguments),
-        Command::Run => run::run(global),
-        Command::Status(arguments) => status::run(global, arguments),
-        Command::List(arguments) => list::run(global, arguments),
-        Command::Get(arguments) => get::run(global, arguments),
-        Command::Sync(arguments) => sync::run(global, arguments),
-        Command::Audit(command) => audit::run(global, command),
+fn fail(failure: &Failure) -> ExitCode {
+    let hint = failure.hint.as_ref().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+    // Nothing can be said if standard error is closed.
+    let _ = write!(io::stderr().lock(), "error: {}\n{hint}", failure.message);
+    ExitCode::from(failure.code as u8)
+}
+
+/// What is wrong with the arguments, in one clause: what clap says before it shows the usage.
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let said = text.split("\n\n").next().unwrap_or_default();
+    let clause = said.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    Failure::new(Code::Usage, clause).hint("--help shows what there is".to_owned())
+}
+
+fn dispatch(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Init(arguments) => init::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Run(arguments) => run::run(arguments),
+        Command::Status(arguments) => status::run(arguments),
+        Command::List(arguments) => list::run(arguments),
+        Command::Get(arguments) => get::run(arguments),
+        Command::Sync(arguments) => sync::run(arguments),
+        Command::Audit(command) => audit::run(command),
         #[cfg(feature = "emulator")]
         Command::Emulator(arguments) => emulator::run(arguments),
         #[cfg(feature = "emulator")]

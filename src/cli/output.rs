@@ -50,7 +50,7 @@ impl Rows {
     /// Writes it.
     pub(super) fn print(mut self) -> Result<(), Failure> {
         for column in self.0.column_iter_mut() {
-            column.set_padding((0, 2));
+            column.set_padding((0, 1));
         }
         self.0.lines().try_for_each(|text| line(text.trim_end()))
     }
@@ -69,13 +69,13 @@ pub(super) fn age(at: Option<Timestamp>, now: Timestamp) -> String {
     at.map_or_else(|| "-".to_owned(), |at| coarse(now.duration_since(at).abs()))
 }
 
-/// A span in its largest unit.
+/// A span in its largest unit, rounded.
 fn coarse(span: SignedDuration) -> String {
     match span.as_secs() {
         seconds @ ..60 => format!("{seconds}s"),
-        seconds @ 60..3_600 => format!("{}m", seconds / 60),
-        seconds @ 3_600..172_800 => format!("{}h", seconds / 3_600),
-        seconds => format!("{}d", seconds / 86_400),
+        seconds @ 60..3_570 => format!("{}m", (seconds + 30) / 60),
+        seconds @ 3_570..171_000 => format!("{}h", (seconds + 1_800) / 3_600),
+        seconds => format!("{}d", (seconds + 43_200) / 86_400),
     }
 }
 
@@ -88,8 +88,8 @@ mod tests {
         let now = Timestamp::from_second(1_000_000).expect("a time");
         let at = |seconds: i64| relative(Timestamp::from_second(1_000_000 + seconds).ok(), now);
         assert_eq!(
-            [at(0), at(-59), at(-3_599), at(7_200), at(86_400 * 3)],
-            ["0s ago", "59s ago", "59m ago", "in 2h", "in 3d"]
+            [at(0), at(-59), at(-100), at(290), at(-3_599), at(7_200), at(86_400 * 3)],
+            ["0s ago", "59s ago", "2m ago", "in 5m", "1h ago", "in 2h", "in 3d"]
         );
         assert_eq!(relative(None, now), "-");
     }

@@ -1,10 +1,18 @@
 //! `trayvault run`.
 
-use super::{Code, Failure, Global};
+use clap::Args;
+
+use super::{Code, Configured, Failure};
 use crate::daemon::{self, DaemonError};
 
-pub(super) fn run(global: &Global) -> Result<(), Failure> {
-    daemon::run(&global.config).map_err(|error| {
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    configured: Configured,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    daemon::run(&arguments.configured.config).map_err(|error| {
         let code = match error {
             DaemonError::Config(_) | DaemonError::Unlock(_) | DaemonError::Token(..) | DaemonError::NotAToken(..) => {
                 Code::Config

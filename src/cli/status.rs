@@ -7,11 +7,13 @@ use hyper::Method;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Global, api, output};
+use super::{Connected, Failure, api, output};
 use crate::status::{CycleReport, Posted, Problem};
 
 #[derive(Args)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    connected: Connected,
     /// Print the daemon's answer as JSON
     #[arg(long)]
     json: bool,
@@ -37,8 +39,8 @@ struct Counts {
     users: u64,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
-    let status: Status = api::ask(global, Method::GET, "/v1/status")?;
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let status: Status = api::ask(&arguments.connected, Method::GET, "/v1/status")?;
     if arguments.json { output::json(&status) } else { print(&status, Timestamp::now()) }
 }
 
@@ -80,7 +82,7 @@ fn print(status: &Status, now: Timestamp) -> Result<(), Failure> {
 /// One cycle in a line.
 pub(super) fn describe(report: &CycleReport) -> String {
     let CycleReport { principals, listed, pulled, not_permitted, gone, failed, .. } = report;
-    let mut text = format!("{principals} principals, {listed} listed, {pulled} pulled");
+    let mut text = format!("{listed} listed (owners: {principals}), {pulled} pulled");
     for (count, what) in [(not_permitted, "not permitted"), (gone, "gone"), (failed, "failed")] {
         if *count > 0 {
             // Writing to a String can't fail.

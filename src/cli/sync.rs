@@ -3,18 +3,20 @@
 use clap::Args;
 use hyper::Method;
 
-use super::{Code, Failure, Global, api, output, status};
+use super::{Code, Connected, Failure, api, output, status};
 use crate::status::CycleReport;
 
 #[derive(Args)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    connected: Connected,
     /// Print the daemon's report as JSON
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
-    let report: CycleReport = api::ask(global, Method::POST, "/v1/sync")?;
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let report: CycleReport = api::ask(&arguments.connected, Method::POST, "/v1/sync")?;
     if arguments.json {
         output::json(&report)?;
     } else {

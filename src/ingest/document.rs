@@ -140,10 +140,11 @@ impl<'a> Document<'a> {
         let action =
             object.require("action")?.word(&words, "must be \"create\", \"update\", \"upsert\" or \"delete\"")?;
         let user = UserReference::take(&mut object)?;
+        let nothing = object.missing("credentials");
         let request = match action {
             Action::Create => Request::Create(Whole::take(&mut object)?),
             Action::Upsert => Request::Upsert(Whole::take(&mut object)?),
-            Action::Update => Request::Update { id: take_id(&mut object)?, part: Part::take_some(&mut object)? },
+            Action::Update => Request::Update { id: take_id(&mut object)?, part: Part::take(&mut object)? },
             Action::Delete => Request::Delete { id: take_id(&mut object)? },
         };
         object.finish(match action {
@@ -152,7 +153,14 @@ impl<'a> Document<'a> {
             Action::Upsert => "an upsert document",
             Action::Delete => "a delete document",
         })?;
-        Ok(Self { user, request })
+        match &request {
+            Request::Update { part, .. } if part.is_nothing() => {
+                let reason = "the update changes nothing".to_owned();
+                let nothing = nothing.hint("give \"name\", \"userData\", \"credentials\" or \"scopes\"");
+                Err(Refusal { reason, pointer: None, ..nothing })
+            }
+            _ => Ok(Self { user, request }),
+        }
     }
 
     /// The word for what it asks for.
@@ -171,13 +179,13 @@ impl UserReference {
         let Some(member) = object.take("user") else { return Ok(Self::Absent) };
         let both = member.refusal("must have \"userId\" or \"externalUserId\", and not both");
         let mut user = member.object()?;
-        let reference = match (user.take("userId"), user.take("externalUserId")) {
-            (Some(id), None) => Self::Id(UserId(id.text()?)),
-            (None, Some(id)) => Self::ExternalId(ExternalUserId(id.text()?)),
-            _ => return Err(both),
-        };
+        let given = (user.take("userId"), user.take("externalUserId"));
         user.finish("\"user\"")?;
-        Ok(reference)
+        match given {
+            (Some(id), None) => Ok(Self::Id(UserId(id.text()?))),
+            (None, Some(id)) => Ok(Self::ExternalId(ExternalUserId(id.text()?))),
+            _ => Err(both),
+        }
     }
 }
 
@@ -228,16 +236,15 @@ impl<'a> Part<'a> {
     }
 }
 
-impl<'a> Part<'a> {
-    /// What of an authentication changes, which must be something.
-    fn take_some(object: &mut Object<'a>) -> Result<Self, Refusal> {
-        let nothing = object.missing("credentials").hint("give \"name\", \"userData\", \"credentials\" or \"scopes\"");
-        let part = Self::take(object)?;
-        let Self { name: None, user_data: None, credentials: None, scopes: None, on_prem_agent_group_id: None } = part
-        else {
-            return Ok(part);
-        };
-        Err(Refusal { reason: "the update changes nothing".to_owned(), pointer: None, ..nothing })
+impl Part<'_> {
+    /// Whether it changes nothing.
+    fn is_nothing(&self) -> bool {
+        let Self { name, user_data, credentials, scopes, on_prem_agent_group_id } = self;
+        name.is_none()
+            && user_data.is_none()
+            && credentials.is_none()
+            && scopes.is_none()
+            && on_prem_agent_group_id.is_none()
     }
 }
 
@@ -384,5 +391,9 @@ mod tests {
             assert_eq!(refusal(&text).pointer.as_deref(), Some(pointer), "{action}");
         }
         assert_eq!(refusal(&delete.replace("delete", "update")).reason, "the update changes nothing");
+        let typo = delete.replace("delete", "update").replace("\"action\"", "\"crednetials\":{},\"action\"");
+        assert_eq!(refusal(&typo).pointer.as_deref(), Some("/crednetials"), "a typo is named first");
+        let user = delete.replace("\"action\"", "\"user\":{\"id\":\"x\"},\"action\"");
+        assert_eq!(refusal(&user).pointer.as_deref(), Some("/user/id"));
     }
 }

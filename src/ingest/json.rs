@@ -41,7 +41,8 @@ impl<'a> Source<'a> {
                 Category::Eof => "the document ends early",
                 _ => "the document is not JSON",
             };
-            Refusal::new(Kind::Document, reason).position(error.line(), error.column())
+            // The parser counts columns by what it has read, so it may say 0.
+            Refusal::new(Kind::Document, reason).position(error.line().max(1), error.column().max(1))
         })?;
         Member { source: Self(text), pointer: String::new(), raw }.object()
     }

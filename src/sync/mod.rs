@@ -4,6 +4,7 @@
 mod cycle;
 mod expiry;
 mod plan;
+mod principal;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -14,6 +15,7 @@ use tokio::{
     time::Instant,
 };
 
+use self::principal::Asked;
 use crate::{
     audit::AuditLog,
     authentication::Owner,
@@ -121,12 +123,13 @@ impl Sync {
             };
             let requests = self.and_those_waiting(requests);
             let owners: BTreeSet<_> = requests.iter().filter_map(|request| request.owner.clone()).collect();
+            let asked = if requests.is_empty() { Asked::ByTimer } else { Asked::ByRequest };
             let everything = Instant::now() >= due || requests.iter().any(|request| request.owner.is_none());
             if everything {
                 self.board.post(|posted| posted.sync.running = true);
             }
             let report = tokio::select! {
-                report = self.cycle(everything, owners, &config) => report,
+                report = self.cycle(everything, asked, owners, &config) => report,
                 () = shutdown.requested() => return Ok(()),
             };
             for request in requests {
@@ -152,9 +155,9 @@ impl Sync {
         requests
     }
 
-    async fn cycle(&self, everything: bool, owners: BTreeSet<Owner>, config: &Config) -> CycleReport {
+    async fn cycle(&self, everything: bool, asked: Asked, owners: BTreeSet<Owner>, config: &Config) -> CycleReport {
         let report = if everything {
-            self.cycles.run(config).await
+            self.cycles.run(asked, config).await
         } else {
             self.cycles.run_for(owners.into_iter().collect(), config).await
         };

@@ -37,6 +37,8 @@ pub(super) enum Action {
     Record(AuthenticationId),
     /// Pull it in full and seal it.
     Pull(AuthenticationId, Refresh),
+    /// It would be pulled, were full reads enabled: say so.
+    Await(AuthenticationId),
     /// No rule permits it (any more): keep metadata only, destroy what is held.
     Withhold(AuthenticationId),
     /// Tray does not list it any more: destroy what is held.
@@ -60,8 +62,12 @@ pub(super) fn plan(
     let withheld = remote
         .iter()
         .filter(|one| !one.permitted && known.get(&one.id).is_none_or(|held| held.state != State::NotPermitted));
-    let pulled = remote.iter().filter(|one| one.permitted && full_reads == FullReads::Try).filter_map(|one| {
-        due(one, known.get(&one.id).copied(), now, config).map(|refresh| Action::Pull(one.id, refresh))
+    let pulled = remote.iter().filter(|one| one.permitted).filter_map(|one| {
+        let refresh = due(one, known.get(&one.id).copied(), now, config)?;
+        Some(match full_reads {
+            FullReads::Try => Action::Pull(one.id, refresh),
+            FullReads::NotEnabled => Action::Await(one.id),
+        })
     });
     let removed = local.iter().filter(|held| held.state != State::Gone && !listed.contains_key(&held.id));
 
@@ -179,7 +185,7 @@ mod tests {
     #[test]
     fn where_full_reads_are_not_enabled_none_is_tried() {
         let actions = plan(&[remote(1)], &[], at(0), FullReads::NotEnabled, &Config::default());
-        assert_eq!(actions, [Action::Record(id(1))]);
+        assert_eq!(actions, [Action::Record(id(1)), Action::Await(id(1))]);
     }
 
     fn any_state() -> impl Strategy<Value = State> {
@@ -215,7 +221,7 @@ mod tests {
             for action in plan(&remote, &local, at(now), FullReads::Try, &config) {
                 let listed = |id| remote.iter().find(|one| one.id == id);
                 match action {
-                    Action::Pull(id, _) => prop_assert!(listed(id).is_some_and(|one| one.permitted)),
+                    Action::Pull(id, _) | Action::Await(id) => prop_assert!(listed(id).is_some_and(|one| one.permitted)),
                     Action::Withhold(id) => prop_assert!(listed(id).is_some_and(|one| !one.permitted)),
                     Action::Record(id) => prop_assert!(listed(id).is_some()),
                     Action::Remove(id) => prop_assert!(listed(id).is_none()),

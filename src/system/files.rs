@@ -84,10 +84,9 @@ impl FileError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Mode { path, wanted, .. } => Some(format!("chmod {wanted:03o} {}", path.display())),
-            Self::Owner { path, .. } => {
-                let us = rustix::process::geteuid().as_raw();
-                Some(format!("chown {us} {}", path.display()))
-            }
+            // Root reads everything; to take a file away from the daemon's user would lock the daemon out.
+            Self::Owner { owner, .. } if us() == 0 => Some(format!("run this as the user it belongs to: #{owner}")),
+            Self::Owner { path, .. } => Some(format!("chown {} {}", us(), path.display())),
             Self::Type { path, wanted } => {
                 Some(format!("name the {wanted} itself, not a link to it: {}", path.display()))
             }

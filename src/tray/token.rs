@@ -60,9 +60,7 @@ impl ApiUserToken {
     pub async fn verify(self: &Arc<Self>, tray: &Tray) -> Result<SharedWorkspace, WorkspaceError> {
         let seen = tray.workspaces(&self.0).await.map_err(WorkspaceError::Unverified)?;
         match seen.as_slice() {
-            [one] if one.is_shared() => {
-                Ok(SharedWorkspace { token: Arc::clone(self), id: one.id.clone(), name: one.name.clone() })
-            }
+            [one] if one.is_shared() => Ok(SharedWorkspace(Arc::clone(self))),
             [_] => Err(WorkspaceError::NotShared),
             _ => Err(WorkspaceError::NotOne),
         }
@@ -84,23 +82,7 @@ pub enum WorkspaceError {
 }
 
 /// An API user's token whose workspace Tray reported as shared.
-pub struct SharedWorkspace {
-    token: Arc<ApiUserToken>,
-    id: String,
-    name: String,
-}
-
-impl SharedWorkspace {
-    /// Tray's id of the workspace.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
+pub struct SharedWorkspace(Arc<ApiUserToken>);
 
 /// One of the two callers that Tray permits to read in full; it also lists, creates, updates and deletes its own.
 #[derive(Clone, Copy)]
@@ -123,7 +105,7 @@ impl<'a> Acting<'a> {
     pub(super) fn bearer(self) -> &'a SecretString {
         match self {
             Self::EndUser(token) => &token.token,
-            Self::Workspace(workspace) => &workspace.token.0,
+            Self::Workspace(workspace) => &workspace.0.0,
         }
     }
 }

@@ -73,6 +73,36 @@ fn a_torn_last_line_is_cut_off_and_that_is_recorded() {
 }
 
 #[test]
+fn an_emptied_log_is_no_intact_one_and_the_next_start_records_it() {
+    let house = House::ready(OPEN);
+    house.daemon().stop();
+    fs::write(house.path("state/audit/audit.jsonl"), "").expect("a log");
+    assert!(house.fails(&["audit", "verify"], 65).contains("the log is empty"));
+    fs::remove_file(house.path("state/audit/audit.jsonl")).expect("a log");
+    house.daemon().stop();
+    let first = &entries(&house)[0];
+    assert_eq!((&first["action"], &first["outcome"]), (&"audit.repair".into(), &"failed".into()));
+}
+
+#[test]
+fn what_a_rule_withholds_and_what_is_destroyed_is_on_record() {
+    let house = House::ready(OPEN);
+    let mut daemon = house.daemon();
+    house.sync();
+    house.configure(&OPEN.replace("\"allow\"", "\"deny\""));
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait("the secrets to be gone", || (house.get("/v1/status").1["authentications"]["full"] == 0).then_some(()));
+    daemon.stop();
+    let count = |action: &str, outcome: &str| {
+        let matches = |entry: &&Value| entry["action"] == action && entry["outcome"] == outcome;
+        entries(&house).iter().filter(matches).count()
+    };
+    assert_eq!(count("authentication.pull", "refused"), 8);
+    assert_eq!(count("authentication.destroy", "done"), 8);
+    assert_eq!(count("daemon.reload", "done"), 1);
+}
+
+#[test]
 fn another_vaults_log_does_not_verify() {
     let (house, other) = (House::ready(OPEN), House::ready(OPEN));
     fs::copy(other.path("state/audit/audit.jsonl"), house.path("state/audit/audit.jsonl")).expect("a copy");

@@ -87,9 +87,9 @@ fn wrong_arguments_exit_with_usage_and_help_with_success() {
     house.fails(&["no-such-command"], 64);
     house.fails(&["get"], 64);
     insta::assert_snapshot!(house.succeeds(&["--help"]), @"
-    A secure credential vault sync daemon for Tray authentications
+    Keeps Tray authentications in an encrypted local cache, for the services on this host
 
-    Usage: trayvault [OPTIONS] <COMMAND>
+    Usage: trayvault <COMMAND>
 
     Commands:
       init      Make the vault: its key file if there is none, its header, its audit log
@@ -105,11 +105,8 @@ fn wrong_arguments_exit_with_usage_and_help_with_success() {
       help      Print this message or the help of the given subcommand(s)
 
     Options:
-          --config <FILE>  The configuration file [env: TRAYVAULT_CONFIG] [default:
-                           /etc/trayvault/trayvault.toml]
-          --socket <PATH>  The daemon's socket, instead of the configuration's [env: TRAYVAULT_SOCKET]
-      -h, --help           Print help
-      -V, --version        Print version
+      -h, --help     Print help
+      -V, --version  Print version
     ");
 }
 

@@ -34,7 +34,7 @@ fn the_demo_tells_the_whole_story_and_leaves_nothing_behind() {
     assert_eq!(left, 0, "it leaves nothing behind");
     for part in [
         "made the vault",
-        "4 principals, 8 listed",
+        "8 listed (owners: 4), 6 pulled",
         "receipt: created",
         "receipt: updated",
         "rejected: ",

@@ -286,9 +286,18 @@ fn while_tray_is_down_a_document_waits_sealed() {
     let house = House::ready(OPEN);
     let mut daemon = house.daemon();
     house.sync();
-    house.world().add_fault(Fault::before(Call::ListConnectors, FaultKind::Status(503)).times(2));
+    house.world().add_fault(Fault::before(Call::ListEnvironments, FaultKind::Status(503)).times(1_000));
     house.drop_file("a.json", &slack("Later", "canary-that-waits"));
-    daemon.wait("the journal", || (!house.path("drop/a.json").exists()).then_some(()));
+    daemon.wait("it to be pending", || (house.get("/v1/status").1["ingest"]["pending"] == 1).then_some(()));
+    let canary = b"canary-that-waits";
+    for file in house.files() {
+        let content = std::fs::read(&file).expect("a file");
+        assert!(!content.windows(canary.len()).any(|window| window == canary), "{}", file.display());
+    }
+    daemon.stop();
+    house.world().clear_faults();
+    // What waited is not lost with the process.
+    let mut daemon = house.daemon();
     daemon.outcome("done/a.json.receipt.json");
     assert_eq!(named(&house, "Later").len(), 1);
     daemon.stop();

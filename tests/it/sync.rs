@@ -84,19 +84,71 @@ fn a_changed_name_is_recorded_and_a_removed_one_is_destroyed() {
 }
 
 #[test]
-fn where_the_full_read_is_not_enabled_that_is_said_with_what_to_do() {
+fn where_the_full_read_is_not_enabled_status_says_so_until_it_is() {
     let house = House::ready(OPEN);
     house.world().set_full_read(false);
-    let daemon = house.daemon();
-    let report = house.sync();
-    assert_eq!(report["pulled"], 0);
-    assert!(!in_state(&house, "not_enabled").is_empty());
+    let mut daemon = house.daemon();
+    daemon.wait("the first cycle", || house.get("/v1/status").1["sync"]["last"].is_object().then_some(()));
+    // One question for each principal, and none for what is refused alike.
+    assert_eq!(house.world().requests(Call::FullRead), 4);
+    assert_eq!(in_state(&house, "not_enabled").len(), 8);
+    house.sync();
     let (_, status) = house.get("/v1/status");
-    let problems = status["sync"]["last"]["problems"].to_string();
-    // The first cycle found it out; the second one, right after, did not ask again.
-    assert!(house.world().requests(Call::FullRead) <= 4, "one for each principal at most");
-    let said = house.log();
-    assert!(said.contains("the full read is not enabled for this organisation"), "{said}{problems}");
+    let problem = &status["sync"]["last"]["problems"][0];
+    assert!(problem["what"].as_str().expect("text").contains("the full read is not enabled"), "{status}");
+    assert!(problem["hint"].as_str().expect("text").contains("asks Tray's support to enable"), "{status}");
+    house.world().set_full_read(true);
+    // Who asks does not wait for the slow timer.
+    house.sync();
+    assert_eq!(in_state(&house, "full").len(), 8);
+    daemon.stop();
+}
+
+#[test]
+fn by_the_timer_it_is_not_asked_again_and_still_said() {
+    let house = House::ready(&format!("{OPEN}\n[sync]\ninterval = \"1s\"\n"));
+    house.world().set_full_read(false);
+    let mut daemon = house.daemon();
+    daemon.wait("two cycles", || (house.world().requests(Call::ListUsers) >= 3).then_some(()));
+    assert_eq!(house.world().requests(Call::FullRead), 4);
+    let (_, status) = house.get("/v1/status");
+    assert!(problems(&status["sync"]["last"]).contains("the full read is not enabled"), "{status}");
+    daemon.stop();
+}
+
+#[test]
+fn cycles_repeat_on_the_interval() {
+    let house = House::ready(&format!("{OPEN}\n[sync]\ninterval = \"1s\"\n"));
+    let mut daemon = house.daemon();
+    daemon.wait("three cycles", || (house.world().requests(Call::ListUsers) >= 3).then_some(()));
+    let slack = house.upstream("slack");
+    assert!(house.world().remove_authentication(slack.id));
+    daemon.wait("it to be gone", || (in_state(&house, "gone").len() == 1).then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn only_expired_credentials_are_refreshed_by_force() {
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    house.sync();
+    let salesforce = house.upstream("salesforce");
+    let mut expired = salesforce.credentials.clone();
+    expired["expires_at"] = 1_000_000_000.into();
+    let alteration = |credentials: &Value| trayvault::emulator::Alteration {
+        name: Some("Altered".to_owned()),
+        credentials: credentials.as_object().cloned(),
+        ..Default::default()
+    };
+    assert!(house.world().alter_authentication(salesforce.id, alteration(&expired)));
+    // The change is seen by its name, and pulled as it is; the next cycle finds it expired.
+    house.sync();
+    house.sync();
+    let now = house.world().authentication(salesforce.id).expect("it is there").credentials;
+    assert_ne!(now["access_token"], salesforce.credentials["access_token"], "Tray refreshed it");
+    let (_, held) = house.get(&format!("/v1/authentications/{}/full", salesforce.id));
+    assert_eq!(held["authentication"]["credentials"], now);
+    assert_eq!(held["stale"], false);
     daemon.stop();
 }
 

@@ -15,7 +15,7 @@ fn a_new_user_gets_from_init_to_a_verified_audit_log() {
     assert!(house.succeeds(&["init"]).contains("made the vault"));
     assert!(house.succeeds(&["check"]).contains("its key fits"));
     let mut daemon = house.daemon();
-    assert!(house.succeeds(&["sync"]).starts_with("synchronised: 4 principals, 8 listed"));
+    assert!(house.succeeds(&["sync"]).starts_with("synchronised: 8 listed (owners: 4)"));
     assert!(house.succeeds(&["status"]).contains("8 held in full"));
 
     let salesforce = house.upstream("salesforce");

@@ -5,7 +5,7 @@ mod story;
 
 use clap::Args;
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 use tokio::sync::oneshot;
@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 async fn play(stage: &mut Stage, arguments: &Arguments, mut interrupted: oneshot::Receiver<()>) -> Result<(), Failure> {
     let read = tokio::select! {
         told = story::tell(stage, arguments.reveal) => told?,
-        _ = &mut interrupted => return Err(Failure::new(Code::Unavailable, "interrupted")),
+        _ = &mut interrupted => return Err(Failure::new(Code::Interrupted, "interrupted")),
     };
     if arguments.keep {
         output::line(&stage.invitation(&read))?;
@@ -48,9 +48,9 @@ async fn play(stage: &mut Stage, arguments: &Arguments, mut interrupted: oneshot
     stage.stop_daemon().await
 }
 
-/// Resolves at Ctrl-C or SIGTERM.
+/// Resolves at Ctrl-C, SIGTERM, or when the terminal is closed.
 fn interruption() -> Result<oneshot::Receiver<()>, Failure> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let (sender, receiver) = oneshot::channel();
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {

@@ -9,30 +9,30 @@ use super::stage::{Said, Stage, write_private};
 use crate::{
     cli::{Code, Failure, output},
     emulator::{AuthenticationView, Call},
+    system::peer,
 };
 
 /// Tells it. Returns the id of the authentication that was read.
 pub(super) async fn tell(stage: &mut Stage, reveal: bool) -> Result<String, Failure> {
     let upstream = stage.emulator.world().state();
     heading(1, "An emulated Tray, and a vault")?;
-    output::line(&format!(
-        "Tray is emulated on {}: {} end users and a shared workspace, {} authentications.",
-        stage.emulator.api_url(),
-        upstream.users,
-        upstream.authentications
-    ))?;
+    output::line(&format!("Tray is emulated on {}: {} end users and", stage.emulator.api_url(), upstream.users))?;
+    output::line(&format!("a shared workspace with {} authentications between them.", upstream.authentications))?;
     show(stage, &["init"]).await?;
 
     heading(2, "A real daemon unlocks it and synchronises")?;
     let pid = stage.start_daemon().await?;
-    output::line(&format!("The daemon runs as process {pid}; it unlocked the vault and answers already."))?;
+    output::line(&format!("The daemon runs as process {pid}; it has unlocked the vault and answers."))?;
     waiting("first synchronisation", first_cycle(stage)).await?;
     let world = stage.emulator.world();
     let of = |call| world.requests(call);
     output::line(&format!(
-        "It asked Tray for {} lists of users, {} user tokens, {} lists of authentications and {} full reads.",
+        "It asked Tray for {} list of users, {} user tokens,",
         of(Call::ListUsers),
-        of(Call::Authorize),
+        of(Call::Authorize)
+    ))?;
+    output::line(&format!(
+        "{} lists of authentications and {} full reads.",
         of(Call::ListAuthentications),
         of(Call::FullRead)
     ))?;
@@ -101,9 +101,11 @@ async fn reject(stage: &mut Stage) -> Result<(), Failure> {
         "credentials": { "token_id": invented() },
     });
     drop_file(stage, "broken-netsuite.json", &document)?;
-    output::line("dropped broken-netsuite.json: its credentials lack what the service's schema requires")?;
+    output::line("dropped broken-netsuite.json: it lacks what the service's schema requires")?;
     let reason = outcome(stage, "rejected/broken-netsuite.json.reason.json").await?;
-    output::line(&format!("  rejected: {}", text(&reason, "reason")))?;
+    for part in text(&reason, "reason").split(", ") {
+        output::line(&format!("  rejected: {part}"))?;
+    }
     outcome(stage, "rejected/broken-netsuite.json").await?;
     output::line("  the file is kept in rejected/, readable by the daemon's user alone")
 }
@@ -119,7 +121,12 @@ async fn read(stage: &Stage, id: &str, reveal: bool) -> Result<(), Failure> {
 }
 
 async fn refuse(stage: &Stage, id: &str) -> Result<(), Failure> {
-    output::line("\nThe same request by a process named as Tray's on-prem agent, through which a workflow could ask:")?;
+    if !peer::has_peer_pidfd()? {
+        output::line("\nThis kernel (before Linux 6.5) can't say which process calls, so the workflow")?;
+        return output::line("guard knows callers by their user alone, and is not shown here.");
+    }
+    output::line("\nThe same by a process named as Tray's on-prem agent, through which a workflow")?;
+    output::line("could ask:")?;
     let arguments = ["get", id, "--field", "/credentials/access_token"];
     output::line(&format!("$ agent-linux-amd64 {}", arguments.join(" ")))?;
     let said = expect(stage.command_as_agent(&arguments).await?, Code::NoPermission as i32)?;

@@ -19,6 +19,10 @@ use crate::{
 pub struct Connector {
     /// The connector's name.
     pub name: String,
+    /// Its title.
+    pub title: Option<String>,
+    /// Its version, such as `9.0`.
+    pub version: Option<String>,
     /// The service that its authentications are for.
     pub service: Option<ConnectorService>,
 }
@@ -42,6 +46,8 @@ pub struct ServiceEnvironment {
     pub id: ServiceEnvironmentId,
     /// Its title, such as `Production`.
     pub title: String,
+    /// `token`, `oauth1`, `oauth2`, `oauth2password`, `oauth2client_credentials` or `builtin`.
+    pub authentication_type: Option<String>,
     /// A JSON Schema of mixed age and care; see the contract.
     #[serde(default)]
     pub user_data_schema: serde_json::Value,
@@ -69,8 +75,6 @@ pub enum Scope {
 /// A workspace as its token sees it.
 #[derive(Deserialize)]
 pub(in crate::tray) struct Workspace {
-    pub(in crate::tray) id: String,
-    pub(in crate::tray) name: String,
     #[serde(rename = "type")]
     kind: serde_json::Value,
 }
