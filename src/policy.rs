@@ -123,17 +123,28 @@ pub struct Selector {
 }
 
 impl Selector {
-    fn matches(&self, metadata: &Metadata) -> bool {
-        fits(self.owners.as_deref(), metadata.owner.external_user_id())
-            && fits(self.services.as_deref(), metadata.service.as_ref().map(|service| service.name.as_str()))
-            && fits(self.environments.as_deref(), metadata.environment.as_ref().map(|one| one.title.as_str()))
+    /// Whether an authentication is one of those. `unknown` is the answer for a service or an environment that Tray
+    /// does not name. That a workspace has no `externalUserId` is known.
+    fn matches(&self, metadata: &Metadata, unknown: bool) -> bool {
+        let owner = metadata.owner.external_user_id();
+        let service = metadata.service.as_ref().map(|service| service.name.as_str());
+        let environment = metadata.environment.as_ref().map(|one| one.title.as_str());
+        fits(self.owners.as_deref(), owner, false)
+            && fits(self.services.as_deref(), service, unknown)
+            && fits(self.environments.as_deref(), environment, unknown)
             && self.authentications.as_ref().is_none_or(|ids| ids.contains(&metadata.id))
+    }
+
+    /// Whether it names nothing, and so matches everything.
+    fn is_everything(&self) -> bool {
+        let Self { owners, services, environments, authentications } = self;
+        owners.is_none() && services.is_none() && environments.is_none() && authentications.is_none()
     }
 }
 
-/// Whether a list of globs, if there is one, has one that matches a value, if there is one.
-fn fits(globs: Option<&[String]>, value: Option<&str>) -> bool {
-    globs.is_none_or(|globs| value.is_some_and(|value| any_matches(globs, value)))
+/// Whether a list of globs, if there is one, has one that matches a value; `unknown` if there is no value.
+fn fits(globs: Option<&[String]>, value: Option<&str>, unknown: bool) -> bool {
+    globs.is_none_or(|globs| value.map_or(unknown, |value| any_matches(globs, value)))
 }
 
 fn any_matches(globs: &[String], value: &str) -> bool {
@@ -147,10 +158,34 @@ pub struct Caller {
     pub uid: u32,
     /// Group ids, the primary one first.
     pub gids: Vec<u32>,
-    /// The systemd unit, where the kernel could tell.
-    pub unit: Option<String>,
-    /// The names of its program: its command name and, where readable, its executable's file name.
-    pub processes: Vec<String>,
+    /// What it is, besides whose.
+    pub process: Process,
+}
+
+/// What the kernel could tell of a caller's process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// Nothing: this kernel can't name a peer's process.
+    Unsupported,
+    /// Nothing any more: it has ended, or could not be looked at.
+    Vanished,
+    /// This.
+    Known {
+        /// Its systemd units, the innermost last.
+        units: Vec<String>,
+        /// The names of its program: its command name and, where readable, its executable's file name.
+        names: Vec<String>,
+    },
+}
+
+impl Caller {
+    /// The innermost systemd unit.
+    pub fn unit(&self) -> Option<&str> {
+        match &self.process {
+            Process::Known { units, .. } => units.last().map(String::as_str),
+            _ => None,
+        }
+    }
 }
 
 /// Whether an authentication may be pulled in full.
@@ -188,6 +223,9 @@ pub enum Refusal {
     /// The workflow guard names it.
     #[error("the caller is on the workflow guard's list")]
     WorkflowGuard,
+    /// The workflow guard names units or processes, and the caller's are not known any more.
+    #[error("the caller ended before the workflow guard could look at it")]
+    Vanished,
     /// No rule grants it.
     #[error("no access rule grants it")]
     NoRule,
@@ -198,6 +236,7 @@ impl Refusal {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::WorkflowGuard => "the caller is on the workflow guard's list",
+            Self::Vanished => "the caller ended before the workflow guard could look at it",
             Self::NoRule => "no access rule grants it",
         }
     }
@@ -267,7 +306,10 @@ impl Policy {
     pub fn pull(&self, metadata: &Metadata) -> PullDecision {
         let principal = metadata.owner.principal();
         let first = self.pull.iter().find(|rule| {
-            rule.principals.as_ref().is_none_or(|kinds| kinds.contains(&principal)) && rule.which.matches(metadata)
+            // What is not known might be what a rule denies, and is not what a rule allows.
+            let unknown = rule.effect == Effect::Deny;
+            rule.principals.as_ref().is_none_or(|kinds| kinds.contains(&principal))
+                && rule.which.matches(metadata, unknown)
         });
         match first {
             Some(rule) if rule.effect == Effect::Allow => PullDecision::Permitted { rule: rule.name.clone() },
@@ -277,7 +319,13 @@ impl Policy {
 
     /// Whether a caller gets `grant` on one authentication. The guard comes first, whatever rule matches.
     pub fn access(&self, caller: &Caller, grant: Grant, metadata: &Metadata) -> AccessDecision {
-        self.decide(caller, grant, |rule| rule.which.matches(metadata))
+        self.decide(caller, grant, |rule| rule.which.matches(metadata, false))
+    }
+
+    /// Whether a caller gets `grant` on every authentication there is or may be: only such a one is told whether one
+    /// exists that it names.
+    pub fn access_everything(&self, caller: &Caller, grant: Grant) -> AccessDecision {
+        self.decide(caller, grant, |rule| rule.which.is_everything())
     }
 
     /// Whether a caller gets `grant` at all, on whichever authentications.
@@ -286,8 +334,10 @@ impl Policy {
     }
 
     fn decide(&self, caller: &Caller, grant: Grant, applies: impl Fn(&AccessRule) -> bool) -> AccessDecision {
-        if grant == Grant::Read && self.guard.covers(caller) {
-            return AccessDecision::Refused(Refusal::WorkflowGuard);
+        if grant == Grant::Read
+            && let Some(refusal) = self.guard.refuses(caller)
+        {
+            return AccessDecision::Refused(refusal);
         }
         self.access
             .iter()
@@ -308,13 +358,22 @@ impl Guard {
     /// The kernel cuts a command name to this many bytes (`TASK_COMM_LEN` less its terminator, `proc_pid_comm(5)`).
     const COMMAND_LEN: usize = 15;
 
-    fn covers(&self, caller: &Caller) -> bool {
-        self.uids.contains(&caller.uid)
-            || caller.unit.as_ref().is_some_and(|unit| any_matches(&self.units, unit))
-            || caller.processes.iter().any(|name| {
-                any_matches(&self.processes, name)
-                    || (name.len() == Self::COMMAND_LEN && self.processes.iter().any(|glob| glob.starts_with(name)))
-            })
+    fn refuses(&self, caller: &Caller) -> Option<Refusal> {
+        let looks_at_processes = !self.units.is_empty() || !self.processes.is_empty();
+        let covered = match &caller.process {
+            _ if self.uids.contains(&caller.uid) => true,
+            Process::Vanished if looks_at_processes => return Some(Refusal::Vanished),
+            Process::Vanished | Process::Unsupported => false,
+            Process::Known { units, names } => {
+                units.iter().any(|unit| any_matches(&self.units, unit)) || names.iter().any(|name| self.names(name))
+            }
+        };
+        covered.then_some(Refusal::WorkflowGuard)
+    }
+
+    fn names(&self, name: &str) -> bool {
+        let is_cut = name.len() == Self::COMMAND_LEN;
+        any_matches(&self.processes, name) || (is_cut && self.processes.iter().any(|glob| glob.starts_with(name)))
     }
 }
 
@@ -356,7 +415,12 @@ mod tests {
     }
 
     fn caller(uid: u32) -> Caller {
-        Caller { uid, gids: vec![uid], unit: None, processes: vec!["billing".to_owned()] }
+        Caller { uid, gids: vec![uid], process: named("billing") }
+    }
+
+    fn named(name: &str) -> Process {
+        let units = vec!["outer.service".to_owned(), "inner.scope".to_owned()];
+        Process::Known { units, names: vec![name.to_owned()] }
     }
 
     const BILLING: &str = r#"
@@ -414,13 +478,58 @@ mod tests {
     fn the_workflow_guard_comes_before_every_rule() {
         let policy = policy(BILLING);
         for name in ["agent-linux-amd64", "agent-linux-arm64", "agent-linux-amd"] {
-            let agent = Caller { processes: vec![name.to_owned()], ..caller(1000) };
+            let agent = Caller { process: named(name), ..caller(1000) };
             assert_eq!(
                 policy.access(&agent, Grant::Read, &of("acme-1", "salesforce")),
                 AccessDecision::Refused(Refusal::WorkflowGuard),
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn a_guarded_unit_covers_what_runs_inside_it() {
+        let policy = policy(&format!("{BILLING}\n[workflow_guard]\nunits = [\"outer.*\"]\nprocesses = []"));
+        assert_eq!(
+            policy.access(&caller(1000), Grant::Read, &of("acme-1", "salesforce")),
+            AccessDecision::Refused(Refusal::WorkflowGuard)
+        );
+    }
+
+    #[test]
+    fn a_caller_that_can_not_be_looked_at_any_more_gets_no_secret() {
+        let vanished = Caller { process: Process::Vanished, ..caller(1000) };
+        let of_salesforce = of("acme-1", "salesforce");
+        assert_eq!(
+            policy(BILLING).access(&vanished, Grant::Read, &of_salesforce),
+            AccessDecision::Refused(Refusal::Vanished)
+        );
+        let by_users_alone = policy(&format!("{BILLING}\n[workflow_guard]\nprocesses = []"));
+        let granted = AccessDecision::Granted { rule: "billing".to_owned() };
+        assert_eq!(by_users_alone.access(&vanished, Grant::Read, &of_salesforce), granted);
+    }
+
+    #[test]
+    fn what_tray_does_not_name_may_be_what_is_denied_and_is_not_what_is_allowed() {
+        let unnamed = Metadata { service: None, ..of("acme-1", "") };
+        let rules = |effect| {
+            format!(
+                "[[pull.rules]]\nname = \"one\"\neffect = \"{effect}\"\nservices = [\"netsuite\"]\n\
+                 [[pull.rules]]\nname = \"rest\"\neffect = \"allow\"\nenvironments = [\"Production\"]\n"
+            )
+        };
+        let denied = PullDecision::Refused { rule: Some("one".to_owned()) };
+        assert_eq!(policy(&rules("deny")).pull(&unnamed), denied);
+        assert_eq!(policy(&rules("allow")).pull(&unnamed), PullDecision::Refused { rule: None });
+    }
+
+    #[test]
+    fn only_a_rule_for_everything_grants_everything() {
+        let everything = "[[access.rules]]\nname = \"all\"\nusers = [\"1000\"]\ngrants = [\"read\"]";
+        let granted = AccessDecision::Granted { rule: "all".to_owned() };
+        assert_eq!(policy(everything).access_everything(&caller(1000), Grant::Read), granted);
+        let refused = AccessDecision::Refused(Refusal::NoRule);
+        assert_eq!(policy(BILLING).access_everything(&caller(1000), Grant::Read), refused);
     }
 
     #[test]

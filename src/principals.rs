@@ -38,7 +38,6 @@ pub struct Principals {
 }
 
 /// The end users of the organisation.
-#[derive(Default)]
 pub struct EndUsers {
     /// Those that Tray lists.
     pub present: Vec<EndUser>,
@@ -114,17 +113,28 @@ impl Principals {
         }
     }
 
+    /// The end users that are known here.
+    ///
+    /// # Errors
+    /// [`PrincipalError::Cache`].
+    pub fn known_end_users(&self) -> Result<Vec<EndUser>, PrincipalError> {
+        Ok(self.cache.users()?)
+    }
+
     /// Whether there is a token for a shared workspace.
     pub fn has_workspace(&self) -> bool {
         self.api_user.is_some()
     }
 
-    /// Lists the end users in Tray and remembers those that are new. Without a master token there are none.
+    /// Lists the end users in Tray and remembers those that are new. Without a master token there are none, and those
+    /// that are known have departed.
     ///
     /// # Errors
     /// [`PrincipalError`].
     pub async fn discover_end_users(&self) -> Result<EndUsers, PrincipalError> {
-        let Some(master) = &self.master else { return Ok(EndUsers::default()) };
+        let Some(master) = &self.master else {
+            return Ok(EndUsers { present: Vec::new(), departed: self.cache.users()? });
+        };
         let present = self.tray.end_users(master, None).await?;
         let known = self.cache.users()?;
         let new: Vec<_> = present.iter().filter(|user| !known.contains(user)).cloned().map(Write::User).collect();
@@ -186,7 +196,7 @@ impl Principals {
     }
 
     /// Forgets an owner's token after Tray rejected it, so that the next session mints a new one. An API user's token
-    /// can't be minted: it is verified again.
+    /// can't be minted: it stays, until the operator gives another.
     ///
     /// # Errors
     /// [`PrincipalError::Cache`].
@@ -225,9 +235,10 @@ impl Principals {
         {
             return Ok(UserToken::new(user.clone(), token));
         }
+        let event = |outcome| Event::new(Action::MintToken, outcome).on(Target::owner(owner));
+        self.audit.record(&event(Outcome::Begun))?;
         let minted = self.tray.authorize(master, user).await;
-        let outcome = if minted.is_ok() { Outcome::Done } else { Outcome::Failed };
-        self.audit.record(&Event::new(Action::MintToken, outcome).on(Target::owner(owner)))?;
+        self.audit.record(&event(if minted.is_ok() { Outcome::Done } else { Outcome::Failed }))?;
         let token = minted?;
         let copy = crate::secret::SecretString::new(token.secret().expose_secret().to_owned());
         let expires_at = Timestamp::now() + USER_TOKEN_LIFETIME;

@@ -1,6 +1,8 @@
 //! Reads a document's JSON member by member, so that an error can say where it is and never what is there: the
 //! messages of a general parser quote values.
 
+use std::collections::HashSet;
+
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, MapAccess, Visitor},
@@ -101,9 +103,8 @@ impl<'a> Member<'a> {
             return Err(self.refusal("must be an object"));
         }
         let Members(members) = serde_json::from_str(text).map_err(|_| self.refusal("must be an object"))?;
-        let twice =
-            members.iter().enumerate().find(|(index, (name, _))| members[..*index].iter().any(|(n, _)| n == name));
-        if let Some((_, (name, raw))) = twice {
+        let mut seen = HashSet::new();
+        if let Some((name, raw)) = members.iter().find(|(name, _)| !seen.insert(name)) {
             let pointer = format!("{}{}", self.pointer, token(name));
             let reason = format!("the key \"{}\" comes twice", shown(name));
             return Err(self.source.refusal(raw.get(), &pointer, reason));
@@ -137,8 +138,12 @@ impl<'a> Member<'a> {
     /// The member as a list of texts without repeats.
     pub(super) fn texts(self) -> Result<Vec<String>, Refusal> {
         let texts: Vec<String> = self.read("must be a list of texts")?;
-        let repeats = texts.iter().enumerate().any(|(index, text)| texts[..index].contains(text));
-        if repeats { Err(self.refusal("must not name anything twice")) } else { Ok(texts) }
+        let mut seen = HashSet::new();
+        if !texts.iter().all(|text| seen.insert(text)) {
+            Err(self.refusal("must not name anything twice"))
+        } else {
+            Ok(texts)
+        }
     }
 
     /// The member as the one of several words that it is.
@@ -190,7 +195,8 @@ impl<'de> Deserialize<'de> for Members<'de> {
 pub(super) fn merged(held: &RawValue, given: &RawValue) -> Option<Box<RawValue>> {
     let Members(held) = serde_json::from_str(held.get()).ok()?;
     let Members(given) = serde_json::from_str(given.get()).ok()?;
-    let kept = held.into_iter().filter(|(name, _)| given.iter().all(|(other, _)| other != name));
+    let replaced: HashSet<_> = given.iter().map(|(name, _)| name).collect();
+    let kept = held.into_iter().filter(|(name, _)| !replaced.contains(name));
     let mut text = String::from("{");
     for (name, raw) in kept.chain(given.iter().map(|(name, raw)| (name.clone(), *raw))) {
         if text.len() > 1 {

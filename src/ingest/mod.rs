@@ -58,6 +58,9 @@ const JOURNAL: &str = "journal.db";
 /// Events come in swarms: one look serves those of this time.
 const SWARM: Duration = Duration::from_millis(50);
 
+/// At a shutdown, what is under way has this long to end by itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// `[ingest]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -203,7 +206,16 @@ impl Ingest {
             return Ok(());
         };
         loop {
-            let round = line.round(config.scan_interval, &shutdown).await?;
+            let mut draining = shutdown.clone();
+            let patience_is_over = async {
+                draining.requested().await;
+                tokio::time::sleep(PATIENCE).await;
+            };
+            let round = tokio::select! {
+                round = line.round(config.scan_interval, &shutdown) => round?,
+                // Whatever is under way is in the journal, and goes on from there at the next start.
+                () = patience_is_over => return Ok(()),
+            };
             let next = round.next;
             board.post(|posted| {
                 let ingest = &mut posted.ingest;

@@ -159,11 +159,12 @@ impl Upstream {
         let owner = intent.state.owner.clone();
         match Obstacle::of_call(error) {
             _ if error.class == Class::UnknownOutcome => self.recover(intent).await,
-            Obstacle::Refused(refusal) => self.refuse(intent, Some(owner), refusal).await,
-            obstacle if intent.state.attempt > 1 => {
-                // This attempt did nothing; what an earlier one did is still not known.
-                self.wait(Some(owner), obstacle).await
+            // This attempt did nothing; what an earlier one did is still not known.
+            Obstacle::Refused(refusal) if intent.state.attempt > 1 => {
+                self.wait(Some(owner), Obstacle::Later(refusal.reason)).await
             }
+            obstacle if intent.state.attempt > 1 => self.wait(Some(owner), obstacle).await,
+            Obstacle::Refused(refusal) => self.refuse(intent, Some(owner), refusal).await,
             obstacle => {
                 self.journal.advance(intent, Journaled {}).await?;
                 self.wait(Some(owner), obstacle).await

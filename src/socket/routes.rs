@@ -59,9 +59,10 @@ impl<'a> Asked<'a> {
     }
 
     fn event(&self, action: Action, outcome: Outcome) -> Event {
-        let Caller { uid, gids, unit, .. } = &self.caller;
+        let Caller { uid, gids, .. } = &self.caller;
         let gid = gids.first().copied().unwrap_or_default();
-        Event::new(action, outcome).by(Actor { uid: *uid, gid, unit: unit.clone() }).request(self.id)
+        let unit = self.caller.unit().map(str::to_owned);
+        Event::new(action, outcome).by(Actor { uid: *uid, gid, unit }).request(self.id)
     }
 
     fn record(&self, event: &Event) -> Result<(), ApiError> {
@@ -176,7 +177,13 @@ async fn list(
             matches!(policy.access(&asked.caller, Grant::Metadata, &record.metadata), AccessDecision::Granted { .. })
         };
         let authentications = listing.records.into_iter().filter(granted).map(Shown::from).collect();
-        Ok(List { authentications, damaged: listing.damaged })
+        // Whose a damaged record is can't be read: only who may see every one sees its id.
+        let sees_all = policy.access_everything(&asked.caller, Grant::Metadata);
+        let damaged = match sees_all {
+            AccessDecision::Granted { .. } => listing.damaged,
+            AccessDecision::Refused(_) => Vec::new(),
+        };
+        Ok(List { authentications, damaged })
     });
     asked.answer(found.map(|list| answer::json(StatusCode::OK, asked.id, &list)))
 }
@@ -221,8 +228,10 @@ fn authorised<T>(
         Some(Record { metadata, .. }) => {
             (Target::authentication(id, &metadata.owner), policy.access(&asked.caller, grant, metadata))
         }
-        // Whoever is granted nothing does not learn what is there either.
-        None => (Target { authentication: Some(id), ..Target::default() }, policy.access_any(&asked.caller, grant)),
+        // Whoever is not granted everything does not learn what there is not.
+        None => {
+            (Target { authentication: Some(id), ..Target::default() }, policy.access_everything(&asked.caller, grant))
+        }
     };
     let rule = match decision {
         AccessDecision::Granted { rule } => rule,

@@ -20,8 +20,8 @@ use tokio::{
 
 use super::{Api, Endpoint, routes};
 use crate::{
-    policy::Caller,
-    system::peer::Peer,
+    policy::{Caller, Process},
+    system::peer::{self, Peer},
     task::{Shutdown, TaskError},
 };
 
@@ -29,6 +29,8 @@ use crate::{
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a whole connection may last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long an answer under way may take once the daemon stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// The largest head, and the connection's read buffer, in bytes.
 const HEAD_LIMIT: usize = 16 * 1024;
 /// Connections at once, over all users.
@@ -108,15 +110,21 @@ async fn serve(stream: UnixStream, caller: Caller, router: Router, mut shutdown:
         () = tokio::time::sleep(CONNECTION_TIMEOUT) => {}
         () = shutdown.requested() => {
             connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+            // A caller that does not read its answer must not hold up the stop.
+            let _ = tokio::time::timeout(DRAIN_TIMEOUT, connection).await;
         }
     }
     drop(place);
 }
 
 fn identify(stream: &UnixStream) -> std::io::Result<Caller> {
-    let Peer { uid, gids, unit, processes } = Peer::of(stream)?;
-    Ok(Caller { uid, gids, unit, processes })
+    let Peer { uid, gids, process } = Peer::of(stream)?;
+    let process = match process {
+        Some(peer::Process { units, names }) => Process::Known { units, names },
+        None if peer::has_peer_pidfd()? => Process::Vanished,
+        None => Process::Unsupported,
+    };
+    Ok(Caller { uid, gids, process })
 }
 
 /// Counts the open connections of each user.

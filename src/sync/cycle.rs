@@ -29,13 +29,12 @@ impl Cycles {
     pub(super) async fn run(&self, asked: Asked, config: &Config) -> CycleReport {
         let started_at = Timestamp::now();
         let mut tallies = Vec::new();
-        let owners = match self.owners(&mut tallies).await {
-            Ok(owners) => owners,
-            Err(error) => {
-                tallies.push(Tally { failed: 1, problem: Some(error.problem()), ..Tally::default() });
-                self.workspace().into_iter().collect()
-            }
-        };
+        let owners = self.owners(&mut tallies).await.unwrap_or_else(|error| {
+            tallies.push(Tally { failed: 1, problem: Some(error.problem()), ..Tally::default() });
+            // Those that are known have tokens of their own, which may well be good.
+            let known = self.0.principals().known_end_users().unwrap_or_default();
+            known.iter().map(EndUser::owner).chain(self.workspace()).collect()
+        });
         self.work_on(owners, asked, config, started_at, tallies).await
     }
 
@@ -72,12 +71,13 @@ impl Cycles {
         report(started_at, principals, &tallies)
     }
 
-    /// The principals to work on. What departed end users had is destroyed here.
+    /// The principals to work on. What departed ones had is destroyed here.
     async fn owners(&self, tallies: &mut Vec<Tally>) -> Result<Vec<Owner>, OwnerError> {
         let principals = self.0.principals();
         let users = principals.discover_end_users().await?;
-        for user in &users.departed {
-            let gone = self.0.remove_principal(&user.owner()).await?;
+        let no_workspace = self.workspace().is_none().then_some(Owner::Workspace);
+        for owner in users.departed.iter().map(EndUser::owner).chain(no_workspace) {
+            let gone = self.0.remove_principal(&owner).await?;
             tallies.push(Tally { gone, ..Tally::default() });
         }
         Ok(users.present.iter().map(EndUser::owner).chain(self.workspace()).collect())

@@ -9,18 +9,31 @@ const IN: [&str; 2] = ["expires_in", "expiresIn"];
 /// Epoch values from here on are milliseconds (in seconds it would be the year 5138).
 const MILLISECONDS_FROM: i64 = 100_000_000_000;
 
-/// When the credentials of a full answer expire; `None` if they don't say.
+/// When the credentials of a full answer expire; `None` if they don't say. `held` is the answer that is held so far,
+/// with when that expires.
 ///
 /// Of a span (`expires_in`), counted from when the credentials were issued, only the latest possible end is known:
-/// `fetched_at` and the span.
-pub(super) fn expires_at(body: &[u8], fetched_at: Timestamp) -> Option<Timestamp> {
+/// the first time that they were seen, and the span.
+pub(super) fn expires_at(
+    body: &[u8],
+    fetched_at: Timestamp,
+    held: Option<(&[u8], Option<Timestamp>)>,
+) -> Option<Timestamp> {
+    let new = credentials(body)?;
+    let at = AT.iter().filter_map(|key| point(new.get(*key)?)).min();
+    at.or_else(|| {
+        let latest = IN.iter().filter_map(|key| span(new.get(*key)?, fetched_at)).min()?;
+        let earlier = held.filter(|(body, _)| credentials(body).as_ref() == Some(&new)).and_then(|(_, at)| at);
+        Some(earlier.map_or(latest, |earlier| earlier.min(latest)))
+    })
+}
+
+fn credentials(body: &[u8]) -> Option<Map<String, Value>> {
     #[derive(serde::Deserialize)]
     struct Full {
         credentials: Map<String, Value>,
     }
-    let Full { credentials } = serde_json::from_slice(body).ok()?;
-    let at = AT.iter().filter_map(|key| point(credentials.get(*key)?)).min();
-    at.or_else(|| IN.iter().filter_map(|key| span(credentials.get(*key)?, fetched_at)).min())
+    serde_json::from_slice(body).ok().map(|full: Full| full.credentials)
 }
 
 fn point(value: &Value) -> Option<Timestamp> {
@@ -51,7 +64,18 @@ mod tests {
     fn expiry(credentials: &str) -> Option<String> {
         let fetched_at = Timestamp::from_second(1_700_000_000).expect("a time");
         let body = format!(r#"{{"id":"x","userData":{{}},"credentials":{credentials}}}"#);
-        expires_at(body.as_bytes(), fetched_at).map(|at| at.to_string())
+        expires_at(body.as_bytes(), fetched_at, None).map(|at| at.to_string())
+    }
+
+    #[test]
+    fn a_span_does_not_begin_anew_while_the_credentials_are_the_same() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let body = |token: &str| format!(r#"{{"credentials":{{"token":"{token}","expires_in":3600}}}}"#);
+        let (first, second) = (body("one"), body("two"));
+        let seen = expires_at(first.as_bytes(), at(0), None);
+        assert_eq!(seen, Some(at(3_600)));
+        assert_eq!(expires_at(first.as_bytes(), at(1_000), Some((first.as_bytes(), seen))), seen);
+        assert_eq!(expires_at(second.as_bytes(), at(1_000), Some((first.as_bytes(), seen))), Some(at(4_600)));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The work on one principal: its list, the plan, and what the plan says.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     audit::{self, AuditError, Event, Outcome, Target},
     authentication::{AuthenticationId, Metadata, Owner},
+    clauses::clauses,
     policy::{Policy, PullDecision},
     principals::{PrincipalError, Principals, Session},
     status::Problem,
@@ -23,8 +24,8 @@ use crate::{
     vault::{CacheError, GoneReason, State, Write},
 };
 
-/// How long full reads are left alone for a principal for whom Tray has not enabled them.
-const NOT_ENABLED_PAUSE: Duration = Duration::from_secs(60 * 60);
+/// How long the timer leaves alone what Tray refused: full reads that are not enabled, or not permitted.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// Who wants a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +36,17 @@ pub(super) enum Asked {
     ByRequest,
 }
 
-/// Works on principals, and remembers between cycles for whom full reads are not enabled.
+/// Works on principals.
 pub(super) struct Worker {
     dependencies: Dependencies,
-    not_enabled: Mutex<HashMap<Owner, Timestamp>>,
+    memory: Mutex<Memory>,
+}
+
+/// What was refused lately. Lost with the process: then it is asked again once.
+#[derive(Default)]
+struct Memory {
+    not_enabled: HashMap<Owner, Timestamp>,
+    refused: HashMap<AuthenticationId, Timestamp>,
 }
 
 /// Why the work on one principal stopped.
@@ -82,7 +90,7 @@ impl OwnerError {
             Some(Class::NotPermitted) => Some("check that the token is of the right kind: see the README's tokens"),
             _ => None,
         };
-        Problem { what: self.to_string(), hint: hint.map(str::to_owned) }
+        Problem { what: clauses(self), hint: hint.map(str::to_owned) }
     }
 }
 
@@ -99,7 +107,7 @@ pub(super) struct Tally {
 
 impl Worker {
     pub(super) fn new(dependencies: Dependencies) -> Self {
-        Self { dependencies, not_enabled: Mutex::default() }
+        Self { dependencies, memory: Mutex::default() }
     }
 
     /// Whom there is to act as.
@@ -157,9 +165,14 @@ impl Worker {
 
         let now = Timestamp::now();
         let actions = plan(&remote, &local, now, self.full_reads(owner, now, asked), config);
-        let held: HashSet<_> = local.iter().filter(|one| one.fetched_at.is_some()).map(|one| one.id).collect();
-        self.record_changes(owner, &metadata, &policy, &held, &actions, tally).await?;
-        self.pull_all(owner, &session, &metadata, &policy, &actions, tally).await?;
+        self.record_changes(owner, &metadata, &policy, &actions, tally).await?;
+        let pulls = actions.iter().filter_map(|action| match *action {
+            Action::Pull(id, refresh) if asked == Asked::ByRequest || !self.refused_lately(id, now) => {
+                Some((&metadata[&id], refresh))
+            }
+            _ => None,
+        });
+        self.pull_all(&session, pulls, tally).await?;
         let awaited = actions.iter().any(|action| matches!(action, Action::Await(_)));
         if awaited { Err(OwnerError::not_enabled()) } else { Ok(()) }
     }
@@ -170,7 +183,6 @@ impl Worker {
         owner: &Owner,
         metadata: &HashMap<AuthenticationId, Metadata>,
         policy: &Policy,
-        held: &HashSet<AuthenticationId>,
         actions: &[Action],
         tally: &mut Tally,
     ) -> Result<(), OwnerError> {
@@ -182,13 +194,11 @@ impl Worker {
                 Action::Await(id) => changes.push(Write::Mark { id, state: State::NotEnabled }),
                 Action::Withhold(id) => {
                     self.withheld(owner, id, policy.pull(&metadata[&id]))?;
-                    if held.contains(&id) {
-                        self.destroyed(owner, id, "no rule permits to pull it any more")?;
-                    }
+                    self.destroying(owner, id, "no rule permits to pull it any more")?;
                     changes.push(Write::Mark { id, state: State::NotPermitted });
                 }
                 Action::Remove(id) => {
-                    self.destroyed(owner, id, "it is not listed any more")?;
+                    self.destroying(owner, id, "it is not listed any more")?;
                     changes.push(Write::Gone { id, reason: GoneReason::DeletedUpstream, at });
                     tally.gone += 1;
                 }
@@ -203,20 +213,15 @@ impl Worker {
 
     async fn pull_all(
         &self,
-        owner: &Owner,
         session: &Session,
-        metadata: &HashMap<AuthenticationId, Metadata>,
-        policy: &Policy,
-        actions: &[Action],
+        mut pulls: impl Iterator<Item = (&Metadata, Refresh)>,
         tally: &mut Tally,
     ) -> Result<(), OwnerError> {
-        let mut pulls = actions.iter().filter_map(|action| match action {
-            Action::Pull(id, refresh) => Some((*id, *refresh)),
-            _ => None,
-        });
-        while let Some((id, refresh)) = pulls.next() {
-            let PullDecision::Permitted { rule } = policy.pull(&metadata[&id]) else { continue };
-            match self.pull(owner, session, id, refresh, &rule).await {
+        while let Some((metadata, refresh)) = pulls.next() {
+            // The rules may have changed since the plan was made.
+            let decision = self.dependencies.policy.borrow().pull(metadata);
+            let PullDecision::Permitted { rule } = decision else { continue };
+            match self.pull(session, metadata, refresh, &rule).await {
                 Ok(Pulled::Sealed) => tally.pulled += 1,
                 Ok(Pulled::Gone) => tally.gone += 1,
                 Err(error) if concerns_one(&error) => {
@@ -225,7 +230,7 @@ impl Worker {
                 }
                 Err(error) => {
                     if error.class() == Some(Class::NotEnabled) {
-                        let rest = pulls.map(|(id, _)| Write::Mark { id, state: State::NotEnabled });
+                        let rest = pulls.map(|(one, _)| Write::Mark { id: one.id, state: State::NotEnabled });
                         self.dependencies.cache.write(rest.collect()).await?;
                     }
                     return Err(error);
@@ -237,40 +242,64 @@ impl Worker {
 
     async fn pull(
         &self,
-        owner: &Owner,
         session: &Session,
-        id: AuthenticationId,
+        metadata: &Metadata,
         refresh: Refresh,
         rule: &str,
     ) -> Result<Pulled, OwnerError> {
         let Dependencies { tray, cache, audit, .. } = &self.dependencies;
+        let Metadata { id, owner, .. } = metadata;
         let event =
-            |outcome| Event::new(audit::Action::Pull, outcome).on(Target::authentication(id, owner)).under(Some(rule));
+            |outcome| Event::new(audit::Action::Pull, outcome).on(Target::authentication(*id, owner)).under(Some(rule));
+        if refresh == Refresh::Force {
+            // It changes the credentials in Tray.
+            audit.record_synced(&event(Outcome::Begun).because("they have expired: Tray is to refresh them"))?;
+        }
         let asked_in = cache.generation()?;
-        match tray.full(session.acting().permit(), id, refresh).await {
+        match tray.full(session.acting().permit(), *id, refresh).await {
             Ok(full) => {
                 audit.record(&event(Outcome::Done))?;
-                self.not_enabled().remove(owner);
-                cache.write(vec![pulled(id, asked_in, full)]).await?;
+                self.memory().not_enabled.remove(owner);
+                cache.write(vec![self.pulled(*id, asked_in, full)?]).await?;
                 Ok(Pulled::Sealed)
             }
             Err(error) => {
                 audit.record(&event(Outcome::Failed).because(error.reason))?;
-                let gone = match error.class {
-                    Class::Gone => GoneReason::DeletedUpstream,
-                    Class::NotPermitted => GoneReason::PermissionLost,
-                    Class::NotEnabled => {
-                        self.not_enabled().insert(owner.clone(), Timestamp::now());
-                        cache.write(vec![Write::Mark { id, state: State::NotEnabled }]).await?;
-                        return Err(error.into());
-                    }
-                    _ => return Err(error.into()),
-                };
-                self.destroyed(owner, id, error.reason)?;
-                cache.write(vec![Write::Gone { id, reason: gone, at: Timestamp::now() }]).await?;
-                Ok(Pulled::Gone)
+                self.refused(metadata, error).await
             }
         }
+    }
+
+    /// What a pull that Tray refused means for what is held.
+    async fn refused(&self, metadata: &Metadata, error: TrayError) -> Result<Pulled, OwnerError> {
+        let Metadata { id, owner, .. } = metadata;
+        let (id, at) = (*id, Timestamp::now());
+        let change = match error.class {
+            Class::Gone => {
+                self.destroying(owner, id, error.reason)?;
+                Write::Gone { id, reason: GoneReason::DeletedUpstream, at }
+            }
+            Class::NotPermitted => {
+                self.destroying(owner, id, error.reason)?;
+                self.memory().refused.insert(id, at);
+                Write::Mark { id, state: State::NotPermitted }
+            }
+            Class::NotEnabled => {
+                self.memory().not_enabled.insert(owner.clone(), at);
+                Write::Mark { id, state: State::NotEnabled }
+            }
+            _ => return Err(error.into()),
+        };
+        self.dependencies.cache.write(vec![change]).await?;
+        if error.class == Class::Gone { Ok(Pulled::Gone) } else { Err(error.into()) }
+    }
+
+    fn pulled(&self, id: AuthenticationId, asked_in: u64, full: FullAuthentication) -> Result<Write, CacheError> {
+        let fetched_at = Timestamp::now();
+        let held = self.dependencies.cache.secret(id)?;
+        let held = held.as_ref().map(|(record, body)| (body.expose_secret(), record.expires_at));
+        let expires_at = expires_at(full.body().expose_secret(), fetched_at, held);
+        Ok(Write::Pulled { id, asked_in, body: full.into_body(), fetched_at, expires_at })
     }
 
     /// Destroys what a departed principal had, then forgets the principal.
@@ -279,14 +308,16 @@ impl Worker {
         let at = Timestamp::now();
         let mut changes = Vec::new();
         for held in cache.schedule(owner)?.into_iter().filter(|held| held.state != State::Gone) {
-            self.destroyed(owner, held.id, "its end user is gone")?;
+            self.destroying(owner, held.id, "its principal is gone, or not configured any more")?;
             changes.push(Write::Gone { id: held.id, reason: GoneReason::PrincipalRemoved, at });
         }
         let gone = changes.len();
         if let Owner::EndUser { user_id, .. } = owner {
             changes.push(Write::RemoveUser(user_id.clone()));
         }
-        cache.write(changes).await?;
+        if !changes.is_empty() {
+            cache.write(changes).await?;
+        }
         Ok(gone)
     }
 
@@ -296,23 +327,33 @@ impl Worker {
         self.dependencies.audit.record(&event.because("no rule permits to pull it").under(rule.as_deref()))
     }
 
-    fn destroyed(&self, owner: &Owner, id: AuthenticationId, reason: &'static str) -> Result<(), AuditError> {
+    /// Records that a secret is destroyed, if one is held. One that can't be opened is taken to be held.
+    fn destroying(&self, owner: &Owner, id: AuthenticationId, reason: &'static str) -> Result<(), AuditError> {
+        let held = self.dependencies.cache.record(id).map(|record| record.is_some_and(|one| one.fetched_at.is_some()));
+        if !held.unwrap_or(true) {
+            return Ok(());
+        }
         let event = Event::new(audit::Action::Destroy, Outcome::Done).on(Target::authentication(id, owner));
         self.dependencies.audit.record(&event.because(reason))
     }
 
     /// Whether to try full reads: on a slow timer where they were not enabled, and when somebody asks.
     fn full_reads(&self, owner: &Owner, now: Timestamp, asked: Asked) -> FullReads {
-        let asked_lately = self
-            .not_enabled()
-            .get(owner)
-            .is_some_and(|asked| now.duration_since(*asked).unsigned_abs() < NOT_ENABLED_PAUSE);
+        let asked_lately = self.memory().not_enabled.get(owner).is_some_and(|asked| is_lately(*asked, now));
         if asked_lately && asked == Asked::ByTimer { FullReads::NotEnabled } else { FullReads::Try }
     }
 
-    fn not_enabled(&self) -> std::sync::MutexGuard<'_, HashMap<Owner, Timestamp>> {
-        self.not_enabled.lock().unwrap_or_else(PoisonError::into_inner)
+    fn refused_lately(&self, id: AuthenticationId, now: Timestamp) -> bool {
+        self.memory().refused.get(&id).is_some_and(|refused| is_lately(*refused, now))
     }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_lately(at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(at).unsigned_abs() < REFUSAL_PAUSE
 }
 
 /// What became of a pull that Tray answered.
@@ -325,10 +366,4 @@ enum Pulled {
 /// for: Tray answered, and neither the token nor the permission is at fault.
 fn concerns_one(error: &OwnerError) -> bool {
     matches!(error, OwnerError::Tray(TrayError { class: Class::BadInput | Class::RetryLater, status: Some(_), .. }))
-}
-
-fn pulled(id: AuthenticationId, asked_in: u64, full: FullAuthentication) -> Write {
-    let fetched_at = Timestamp::now();
-    let expires_at = expires_at(full.body().expose_secret(), fetched_at);
-    Write::Pulled { id, asked_in, body: full.into_body(), fetched_at, expires_at }
 }

@@ -16,18 +16,17 @@ pub struct Peer {
     pub uid: u32,
     /// Group ids, the primary one first.
     pub gids: Vec<u32>,
-    /// The systemd unit of its control group.
-    pub unit: Option<String>,
-    /// Its command name (at most 15 bytes) and, where readable, its executable's file name.
-    pub processes: Vec<String>,
+    /// What `/proc` says of its process; `None` if it could not be looked at.
+    pub process: Option<Process>,
 }
 
 /// What `/proc` says of a process.
-#[derive(Default)]
-struct Process {
-    gids: Vec<u32>,
-    unit: Option<String>,
-    names: Vec<String>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The systemd units of its control group, the innermost last.
+    pub units: Vec<String>,
+    /// Its command name (at most 15 bytes) and, where readable, its executable's file name.
+    pub names: Vec<String>,
 }
 
 impl Peer {
@@ -40,10 +39,10 @@ impl Peer {
     /// What the kernel answered to `SO_PEERCRED`.
     pub fn of(socket: &impl AsFd) -> io::Result<Self> {
         let credentials = getsockopt(socket, sockopt::PeerCredentials)?;
-        let process = getsockopt(socket, sockopt::PeerPidfd).ok().and_then(|pidfd| look_at(&pidfd)).unwrap_or_default();
-        let mut gids = vec![credentials.gid()];
-        gids.extend(process.gids);
-        Ok(Self { uid: credentials.uid(), gids, unit: process.unit, processes: process.names })
+        let looked_at = getsockopt(socket, sockopt::PeerPidfd).ok().and_then(|pidfd| look_at(&pidfd));
+        let (process, supplementary) = looked_at.unzip();
+        let gids = std::iter::once(credentials.gid()).chain(supplementary.unwrap_or_default()).collect();
+        Ok(Self { uid: credentials.uid(), gids, process })
     }
 }
 
@@ -56,15 +55,14 @@ pub fn has_peer_pidfd() -> io::Result<bool> {
     Ok(getsockopt(&one, sockopt::PeerPidfd).is_ok())
 }
 
-fn look_at(pidfd: &OwnedFd) -> Option<Process> {
+/// The process behind a descriptor, and its groups.
+fn look_at(pidfd: &OwnedFd) -> Option<(Process, Vec<u32>)> {
     let pid = pid_of(pidfd)?;
-    let process = Process {
-        gids: groups(pid),
-        unit: fs::read_to_string(format!("/proc/{pid}/cgroup")).ok().and_then(|groups| unit(&groups)),
-        names: names(pid),
-    };
-    // Reaped in between? Then the pid may have been given to another, and what was read may be that one's.
-    (pid_of(pidfd) == Some(pid)).then_some(process)
+    let units = fs::read_to_string(format!("/proc/{pid}/cgroup")).map(|groups| units(&groups)).unwrap_or_default();
+    let (process, gids) = (Process { units, names: names(pid) }, groups(pid));
+    // Reaped in between? Then the pid may have been given to another, and what was read may be that one's. A process
+    // without a name is one that has ended and was not reaped yet.
+    (pid_of(pidfd) == Some(pid) && !process.names.is_empty()).then_some((process, gids))
 }
 
 /// The pid behind a descriptor; `None` once the process was reaped (the kernel then says -1).
@@ -87,11 +85,11 @@ fn names(pid: u32) -> Vec<String> {
     command.into_iter().chain(executable).collect()
 }
 
-/// The innermost systemd unit of a process in `/proc/PID/cgroup` (version 2: `0::/system.slice/name.service`).
-fn unit(groups: &str) -> Option<String> {
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+/// The systemd units of a process in `/proc/PID/cgroup` (version 2: `0::/system.slice/name.service`), from the outermost.
+fn units(groups: &str) -> Vec<String> {
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
     let is_unit = |part: &&str| [".service", ".scope"].iter().any(|suffix| part.ends_with(suffix));
-    path.split('/').rfind(is_unit).map(str::to_owned)
+    path.split('/').filter(is_unit).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -109,20 +107,21 @@ mod tests {
         if has_peer_pidfd().expect("a pair of sockets") {
             let executable = std::env::current_exe().expect("a path");
             let name = executable.file_name().expect("a name").to_string_lossy();
-            assert!(peer.processes.iter().any(|one| *one == name), "{:?}", peer.processes);
+            let process = peer.process.expect("it can be looked at");
+            assert!(process.names.iter().any(|one| *one == name), "{process:?}");
         } else {
-            assert!(peer.processes.is_empty());
+            assert_eq!(peer.process, None);
         }
     }
 
     #[test]
-    fn a_unit_is_read_from_the_innermost_part() {
-        assert_eq!(unit("0::/system.slice/billing.service\n"), Some("billing.service".to_owned()));
+    fn units_are_read_from_the_outermost_to_the_innermost() {
+        assert_eq!(units("0::/system.slice/billing.service\n"), ["billing.service"]);
         assert_eq!(
-            unit("0::/user.slice/user-1.slice/user@1.service/app.slice/run-7.scope\n"),
-            Some("run-7.scope".to_owned())
+            units("0::/user.slice/user-1.slice/user@1.service/app.slice/run-7.scope\n"),
+            ["user@1.service", "run-7.scope"]
         );
-        assert_eq!(unit("0::/\n"), None);
-        assert_eq!(unit("1:name=systemd:/system.slice/a.service\n"), None);
+        assert!(units("0::/\n").is_empty());
+        assert!(units("1:name=systemd:/system.slice/a.service\n").is_empty());
     }
 }

@@ -31,6 +31,17 @@ pub(super) async fn read(mut response: Response) -> Result<SecretBytes, Unread> 
     Ok(SecretBytes::new(bytes))
 }
 
+/// Whether a refusal is in a form of Tray's: `{"message": …}`, or GraphQL's `{"errors": […]}`.
+pub(super) async fn is_trays_error(response: Response) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Refusal {
+        message: Option<serde::de::IgnoredAny>,
+        errors: Option<serde::de::IgnoredAny>,
+    }
+    let Ok(bytes) = read(response).await else { return false };
+    parse::<Refusal>(&bytes).is_ok_and(|refusal| refusal.message.is_some() || refusal.errors.is_some())
+}
+
 /// An answer that is not what the contract says.
 pub(super) const MALFORMED: &str = "the answer is not what the contract says";
 

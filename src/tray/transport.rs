@@ -116,6 +116,11 @@ impl Tray {
             if status == 429 {
                 self.budget.exceeded();
             }
+            // Secrets are destroyed on these: not on the word of a proxy in between, which may answer HTML.
+            let is_authoritative = matches!(class, Class::TokenRejected | Class::NotPermitted | Class::Gone);
+            if is_authoritative && !body::is_trays_error(response).await {
+                return Err(fail(Class::RetryLater, "a refusal that is not in Tray's form", Some(status)));
+            }
             return Err(fail(class, reason, Some(status)));
         }
         body::read(response).await.map_err(|unread| {

@@ -23,7 +23,7 @@ fn every_pull_read_and_life_cycle_event_is_on_record() {
     let count = |action: &str| entries.iter().filter(|entry| entry["action"] == action).count();
     assert_eq!(count("vault.create"), 1);
     assert_eq!(count("daemon.start"), 1);
-    assert_eq!(count("token.mint"), 3);
+    assert_eq!(count("token.mint"), 6, "begun and done");
     assert_eq!(count("workspace.verify"), 1);
     assert_eq!(count("authentication.pull"), 8);
     assert_eq!(count("authentication.read"), 1);
@@ -49,7 +49,7 @@ fn a_change_a_gap_and_a_swap_are_found_and_named_by_line() {
         let error = house.fails(&["audit", "verify"], 65);
         assert!(error.contains(&format!("the audit log is broken at line {line}:")), "{error}");
     };
-    let changed = lines[4].replace("\"outcome\":\"done\"", "\"outcome\":\"failed\"");
+    let changed = lines[4].replace("\"outcome\":\"", "\"outcome\":\"not ");
     assert_ne!(changed, lines[4]);
     broken(&[&lines[..4], &[&changed], &lines[5..]].concat(), 5);
     broken(&[&lines[..4], &lines[5..]].concat(), 5);

@@ -263,6 +263,36 @@ async fn both_forms_of_over_the_limit_mean_retry_later() {
     assert_eq!((rest.class, rest.status), (Class::RetryLater, Some(429)), "a create that was not done");
 }
 
+/// Secrets are destroyed on a refusal of Tray's. A proxy in between refuses in HTML.
+#[tokio::test]
+async fn a_refusal_that_is_not_in_trays_form_is_only_worth_a_retry() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let user = Client::new().await.user().await;
+    for (status, body, class) in [
+        (401, "<html>Sign in to the network</html>", Class::RetryLater),
+        (403, "<html>Blocked</html>", Class::RetryLater),
+        (404, "", Class::RetryLater),
+        (404, r#"{"message":"Not found","code":null}"#, Class::Gone),
+        (401, r#"{"message":"Unauthorized"}"#, Class::TokenRejected),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let answer =
+            format!("HTTP/1.1 {status} Refused\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let proxy = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let _ = stream.read(&mut [0; 4096]).await.expect("a request");
+            stream.write_all(answer.as_bytes()).await.expect("an answer");
+        });
+        let config = Config { api_url: Some(url.clone()), graphql_url: Some(url), ..Config::default() };
+        let tray = Tray::new(&config).expect("a client");
+        let id = AuthenticationId(uuid::Uuid::from_u128(1));
+        let error = tray.authentication(Acting::EndUser(&user), id).await.expect_err("refused");
+        assert_eq!(error.class, class, "{status} {body}");
+        proxy.await.expect("a task");
+    }
+}
+
 #[tokio::test]
 async fn where_nobody_listens_nothing_was_done() {
     let client = Client::new().await;

@@ -135,6 +135,64 @@ fn a_process_on_the_workflow_guards_list_is_refused_whatever_a_rule_grants() {
     daemon.stop();
 }
 
+/// A process that connects, asks and ends is gone before its name can be looked at.
+#[test]
+fn a_caller_that_ended_before_it_was_looked_at_gets_no_secret() {
+    use rustix::process::Signal;
+    if !trayvault::system::peer::has_peer_pidfd().expect("sockets") {
+        let house = House::new(OPEN);
+        assert!(house.succeeds(&["check"]).contains("can't name the unit or process of a caller"));
+        return;
+    }
+    let house = House::ready(OPEN);
+    let mut daemon = pulled(&house);
+    let id = house.upstream("slack").id.to_string();
+    let pid = daemon.pid();
+    let signal = |signal| {
+        let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
+        rustix::process::kill_process(pid, signal).expect("a signal");
+    };
+    daemon.wait("a refusal", || {
+        signal(Signal::STOP);
+        let mut asking = house.spawn(&["get", &id]);
+        // Whether it had asked by now shows in the audit log; if not, the next try will.
+        std::thread::sleep(Duration::from_millis(100));
+        asking.kill().expect("a child");
+        asking.wait().expect("a child");
+        signal(Signal::CONT);
+        std::thread::sleep(Duration::from_millis(100));
+        let log = fs::read_to_string(house.path("state/audit/audit.jsonl")).expect("a log");
+        log.contains("the caller ended before the workflow guard could look at it").then_some(())
+    });
+    daemon.stop();
+}
+
+#[test]
+fn an_id_that_is_not_there_and_one_that_is_not_granted_look_the_same() {
+    let house = House::ready(&with_access("grants = [\"metadata\", \"read\"]\nservices = [\"slack\"]"));
+    let daemon = pulled(&house);
+    let others = house.upstream("salesforce").id.to_string();
+    for id in [others.as_str(), "00000000-0000-4000-8000-000000000000"] {
+        assert_eq!(house.get(&format!("/v1/authentications/{id}")).0, 403);
+        assert_eq!(house.get(&format!("/v1/authentications/{id}/full")).0, 403);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_caller_that_reads_nothing_does_not_hold_up_the_stop() {
+    let house = House::ready(OPEN);
+    let daemon = pulled(&house);
+    let mut greedy = UnixStream::connect(house.path("run/api.sock")).expect("a connection");
+    greedy.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+    // More answers than the socket's buffer holds.
+    let request = "GET /v1/status HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2_000);
+    let _ = greedy.write_all(request.as_bytes());
+    let mut half = UnixStream::connect(house.path("run/api.sock")).expect("a connection");
+    half.write_all(b"GET /v1/status HT").expect("written");
+    daemon.stop();
+}
+
 #[test]
 fn a_user_on_the_workflow_guards_list_is_refused_whatever_a_rule_grants() {
     let house = House::ready(&format!("{OPEN}\n[workflow_guard]\nusers = [\"UID\"]\n"));

@@ -124,6 +124,12 @@ impl House {
         self.command(program).args(arguments).output().expect("the program runs")
     }
 
+    /// Starts a command and does not wait for it.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_trayvault")));
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program runs")
+    }
+
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command

@@ -129,6 +129,7 @@ impl Tray {
     /// `GET /core/v1/workspaces`: the first page, which for a workspace's token is the only one.
     pub(in crate::tray) async fn workspaces(&self, token: &SecretString) -> Result<Vec<Workspace>, TrayError> {
         let all: Elements<_> = self.get(token, "list workspaces", "/core/v1/workspaces?first=100").await?;
+        // Two are enough to say that it is not exactly one, so the other pages are not asked for.
         Ok(all.elements)
     }
 

@@ -102,14 +102,15 @@ impl Tray {
         match self.get_bytes(permit.acting().bearer(), call, &path).await {
             Ok(body) => FullAuthentication::new(body, id).ok_or_else(|| malformed(call, Class::RetryLater)),
             Err(error) if error.class == Class::NotPermitted => {
-                let enabled_elsewhere = self.authentication(permit.acting(), id).await;
-                Err(match enabled_elsewhere {
+                Err(match self.authentication(permit.acting(), id).await {
                     Ok(_) => TrayError {
                         class: Class::NotEnabled,
                         reason: "the full read is not enabled for this organisation",
                         ..error
                     },
-                    Err(_) => error,
+                    Err(refused) if refused.class == Class::NotPermitted => error,
+                    // The question was not answered: that says nothing of the permission.
+                    Err(other) => other,
                 })
             }
             Err(error) => Err(error),
