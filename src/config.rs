@@ -1,20 +1,17 @@
 //! The configuration file: strict TOML, read into the types of the components. It names where secrets are, and has none.
 
 use std::{
-    fmt, fs, io,
+    fmt,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 
-use crate::{
-    ingest, policy, socket,
-    source::Source,
-    sync,
-    system::accounts,
-    tray::{self},
-};
+use crate::{ingest, policy, socket, source::Source, sync, system::accounts, tray, unlock};
 
 /// Where the configuration is unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/trayvault/trayvault.toml";
@@ -187,7 +184,7 @@ impl fmt::Display for Place {
             write!(f, ", line {line}")?;
         }
         if self.key != "." {
-            write!(f, ", {}", self.key)?;
+            write!(f, ", {}", self.key.split('.').map(shown_key).collect::<Vec<_>>().join("."))?;
         }
         Ok(())
     }
@@ -217,8 +214,15 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(unreadable)?;
+        let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+        if mode & 0o002 != 0 {
+            let reason = "anybody may write to it, and it decides who reads".to_owned();
+            return Err(ConfigError::Invalid { path: path.to_owned(), reason, hint: "chmod o-w" });
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(unreadable)?;
         let config = Self::parse(&text, path)?;
         config.policy(path)?;
         Ok(config)
@@ -243,6 +247,7 @@ impl Config {
                 "set tokens.master to act as embedded end users, or tokens.api_user to act in a shared workspace";
             return Err(("it names no token".to_owned(), hint));
         }
+        self.check_sources()?;
         self.tray.validate().map_err(|error| (error.to_string(), "see [tray] in config/trayvault.toml"))?;
         self.sync.validate().map_err(|error| (error.to_string(), "see [sync] in config/trayvault.toml"))?;
         self.ingest.validate().map_err(|error| (error.to_string(), "see [ingest] in config/trayvault.toml"))?;
@@ -253,6 +258,28 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// Nothing here is quoted: it may be a secret where its source should be.
+    fn check_sources(&self) -> Result<(), (String, &'static str)> {
+        let unlock = unlock::source(&self.vault.unlock);
+        let sources = [
+            ("vault.unlock", unlock.as_ref()),
+            ("tokens.master", self.tokens.master.as_ref()),
+            ("tokens.api_user", self.tokens.api_user.as_ref()),
+        ];
+        for (key, source) in sources {
+            if source.is_some_and(|source| !source.is_well_formed()) {
+                let hint = "a file is named by an absolute path, a credential by letters, digits, dots, dashes and \
+                            underscores, at most 40 of them";
+                return Err((format!("{key} does not name a file or a credential"), hint));
+            }
+        }
+        let directories = [("state_directory", &self.state_directory), ("socket.directory", &self.socket.directory)];
+        match directories.iter().find(|(_, directory)| !directory.is_absolute()) {
+            Some((key, _)) => Err((format!("{key} is not an absolute path"), "begin it with a slash")),
+            None => Ok(()),
+        }
     }
 
     /// The policy, with its names resolved on this system.
@@ -294,8 +321,23 @@ impl Config {
     }
 }
 
+/// A key as it may be shown: one that does not look like a key could be a secret in the wrong place.
+fn shown_key(key: &str) -> &str {
+    const LONGEST: usize = 24;
+    let (name, _index) = key.split_once('[').unwrap_or((key, ""));
+    let is_key = name.len() <= LONGEST && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    if is_key { key } else { "(not a key)" }
+}
+
 /// A parser's message without the value that it may quote: that could be a token in the wrong place.
 fn without_values(message: &str) -> String {
+    if let Some((key, rest)) = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
+        let rest = if shown_key(key) == key { rest } else { "" };
+        return format!("unknown key {}{rest}", shown_key(key));
+    }
+    if message.starts_with("wanted exactly 1 element") {
+        return "give exactly one of its forms".to_owned();
+    }
     let quotes_a_value = ["invalid type", "invalid value", "unknown variant", "invalid length"]
         .iter()
         .any(|start| message.starts_with(start));
@@ -380,7 +422,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named() {
         let error = parse(&format!("{TOKEN}[sync]\nintervall = \"5m\"\n")).expect_err("wrong");
-        assert!(error.contains("line 4, sync.intervall is wrong: unknown field `intervall`"), "{error}");
+        assert!(error.contains("line 4, sync.intervall is wrong: unknown key intervall, expected"), "{error}");
     }
 
     #[test]
@@ -395,6 +437,17 @@ mod tests {
             "state_directory = tok-canary\n",
             "[tokens]\nmaster = \"tok-canary\n",
             "[[access.rules]]\nname = \"a\"\ngrants = [\"tok-canary\"]\n",
+            "[tokens]\ntok-canary = 1\n",
+            "[tok-canary]\n",
+            "[tokens]\nmaster = { tok-canary = 1 }\n",
+            "[[pull.rules]]\nname = \"a\"\neffect = \"allow\"\ntok-canary = 1\n",
+            "[tokens]\nmaster = { file = \"tok-canary\" }\n",
+            "[tokens]\nmaster = { credential = \"tok-canary-is-far-longer-than-any-name-of-a-credential\" }\n",
+            "[tokens]\nmaster = { credential = \"/tok-canary\" }\n",
+            "[vault]\nunlock = { passphrase_file = \"tok canary\" }\n[tokens]\nmaster = { file = \"/a\" }\n",
+            "[tokens]\nmaster = { file = \"/a\" }\n[tray]\napi_url = \"https://u:canary@a\"\ngraphql_url = \"https://a\"\n",
+            "[tokens]\nmaster = { file = \"/a\" }\n[tray]\napi_url = \"https://a\"\ngraphql_url = \"https://a/?canary\"\n",
+            "state_directory = \"canary\"\n[tokens]\nmaster = { file = \"/a\" }\n",
         ] {
             let error = parse(text).expect_err(text);
             assert!(!error.contains("canary"), "{error}");

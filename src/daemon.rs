@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -157,6 +156,7 @@ impl Daemon {
     /// Unlocks, builds and spawns. When this returns, sealed values are served; Tray is not waited for.
     fn start(config_path: &Path, config: Config) -> Result<Self, DaemonError> {
         let unlocked = Locked::open(&config.state_directory)?;
+        files::private_directory(&config.state_directory)?;
         let lock = lock(&config.state_directory)?;
         let unlocked = unlocked.unlock(&unlock::key(&config.vault.unlock)?)?;
         let audit = offline::audit_log(&config, &unlocked)?;
@@ -320,13 +320,11 @@ impl Daemon {
 
 /// One daemon for each state directory.
 fn lock(state_directory: &Path) -> Result<File, DaemonError> {
-    let path = state_directory.join("lock");
-    let failed = |source| DaemonError::System("the state directory can't be locked", source);
-    let file = File::options().create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
+    let file = files::open_private(&state_directory.join("lock"))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(DaemonError::Running(state_directory.to_owned())),
-        Err(error) => Err(failed(error.into())),
+        Err(error) => Err(DaemonError::System("the state directory can't be locked", error.into())),
     }
 }
 

@@ -4,12 +4,13 @@ use std::{
     fs::File,
     io::{self, BufReader},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Serialize;
 
 use crate::{
-    audit::{self, AuditError, AuditLog, Verdict},
+    audit::{self, AuditError, AuditLog, Fault, Verdict},
     clauses::clauses,
     config::{Config, ConfigError, Unlock},
     crypto::{Argon2Params, CryptoError, random_key},
@@ -24,6 +25,10 @@ use crate::{
 
 /// The audit log's directory in the state directory.
 pub const AUDIT_DIRECTORY: &str = "audit";
+
+/// How often, and after which pause, a torn last line is looked at again before it is believed.
+const TORN_TRIES: usize = 5;
+const TORN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +70,7 @@ impl OfflineError {
         match self {
             Self::Config(error) => Some(error.hint()),
             Self::Unlock(error) => error.hint(),
-            Self::File(error) => error.hint(),
+            Self::File(error) | Self::Audit(AuditError::File(error)) => error.hint(),
             Self::Vault(error) => vault_hint(error),
             Self::UnreadableLog { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("it is made by: trayvault init".to_owned())
@@ -156,8 +161,17 @@ fn audit_directory(config: &Config) -> Result<PathBuf, FileError> {
 pub fn verify_audit(config: &Config) -> Result<Verdict, OfflineError> {
     let unlocked = Locked::open(&config.state_directory)?.unlock(&unlock::key(&config.vault.unlock)?)?;
     let path = config.state_directory.join(AUDIT_DIRECTORY).join(audit::FILE_NAME);
-    let read = |path: &Path| audit::verify(&unlocked.audit_key(), &mut BufReader::new(File::open(path)?));
-    read(&path).map_err(|source| OfflineError::UnreadableLog { path, source })
+    let read = || audit::verify(&unlocked.audit_key(), &mut BufReader::new(File::open(&path)?));
+    let mut verdict = read();
+    for _ in 0..TORN_TRIES {
+        if !matches!(verdict, Ok(Verdict::Broken { fault: Fault::Torn, .. })) {
+            break;
+        }
+        // The daemon may be in the middle of this very line.
+        std::thread::sleep(TORN_PAUSE);
+        verdict = read();
+    }
+    verdict.map_err(|source| OfflineError::UnreadableLog { path, source })
 }
 
 /// One thing that `check` looked at.
@@ -252,6 +266,10 @@ fn key_and_vault(config: &Config) -> Finding {
         Err(error) => return Finding::new(subject, Standing::Bad, clauses(&error)).hint(vault_hint(&error)),
         Ok(locked) => locked,
     };
+    // It is there, so this only looks at it.
+    if let Err(error) = files::private_directory(&config.state_directory) {
+        return Finding::new(subject, Standing::Bad, clauses(&error)).hint(error.hint());
+    }
     if config.vault.unlock == Unlock::Prompt {
         return Finding::new(subject, Standing::Good, "its passphrase is asked for at the start");
     }

@@ -244,11 +244,17 @@ impl Refusal {
 
 /// A user or group that a rule names and the system does not know.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place} names the {kind} {name:?}, which this system does not know")]
+#[error("{place} names the {kind} {}, which this system does not know", shown_name(.name))]
 pub struct UnknownAccount {
     place: String,
     kind: &'static str,
     name: String,
+}
+
+/// A name as it may be shown: one that is longer than any account's could be a secret in the wrong place.
+fn shown_name(name: &str) -> String {
+    const LONGEST: usize = 32;
+    if name.len() <= LONGEST { format!("{name:?}") } else { "(too long for a name)".to_owned() }
 }
 
 /// The policy in force: rules whose names are resolved.

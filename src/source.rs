@@ -32,9 +32,6 @@ pub enum SourceError {
     /// The process has no credentials: systemd did not start it.
     #[error("the credential {0:?} is given by systemd, which did not start this process")]
     NoCredentials(String),
-    /// A credential's name is a path.
-    #[error("{0:?} is not the name of a credential")]
-    NotAName(String),
     /// There is nothing in it.
     #[error("{0} is empty")]
     Empty(String),
@@ -51,25 +48,33 @@ impl SourceError {
             Self::NoCredentials(name) => {
                 Some(format!("run it by its unit, with LoadCredential={name}:… there, or set $CREDENTIALS_DIRECTORY"))
             }
-            Self::NotAName(_) => {
-                Some("a credential is named without slashes; a path belongs in { file = … }".to_owned())
-            }
             Self::Empty(_) => None,
         }
     }
 }
 
+/// The longest name of a credential; a token in its place is longer.
+const NAME_LEN: usize = 40;
+
 impl Source {
+    /// Whether it names a file, by an absolute path, or a credential, by a name.
+    pub fn is_well_formed(&self) -> bool {
+        let in_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        match self {
+            Self::File(path) => path.is_absolute(),
+            Self::Credential(name) => {
+                (1..=NAME_LEN).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(in_name)
+            }
+        }
+    }
+
     /// Where the secret is read from.
     ///
     /// # Errors
-    /// [`SourceError::NoCredentials`], [`SourceError::NotAName`].
+    /// [`SourceError::NoCredentials`].
     pub fn path(&self) -> Result<PathBuf, SourceError> {
         match self {
             Self::File(path) => Ok(path.clone()),
-            Self::Credential(name) if name.contains('/') || name.starts_with('.') || name.is_empty() => {
-                Err(SourceError::NotAName(name.clone()))
-            }
             Self::Credential(name) => env::var_os("CREDENTIALS_DIRECTORY")
                 .map(|directory| PathBuf::from(directory).join(name))
                 .ok_or_else(|| SourceError::NoCredentials(name.clone())),

@@ -21,6 +21,7 @@ use crate::{
     authentication::{AuthenticationId, Owner, Principal},
     crypto::{hkdf_sha256, hmac_sha256},
     secret::Key,
+    system::files::{FileError, open_private},
 };
 
 /// Why an entry could not be recorded, or the log not opened.
@@ -34,6 +35,9 @@ pub enum AuditError {
         /// What the kernel answered.
         source: io::Error,
     },
+    /// The log is not a private file of ours.
+    #[error("the audit log can't be trusted")]
+    File(#[from] FileError),
     /// The last whole line is not an entry of this vault's.
     #[error("the last entry of the audit log {} is not this vault's", .0.display())]
     Foreign(PathBuf),
@@ -119,19 +123,15 @@ impl AuditLog {
     fn open_any(directory: &Path, key: Key) -> Result<Self, AuditError> {
         let path = directory.join(FILE_NAME);
         let unwritable = |source| AuditError::Unwritable { path: path.clone(), source };
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(unwritable)?;
+        let mut file = open_private(&path)?;
         let tail = Tail::read(&mut file).map_err(unwritable)?;
         let (sequence, mac) = match &tail.last_line {
             None => (0, [0; MAC_LEN]),
             Some(line) => last_link(line).ok_or_else(|| AuditError::Foreign(path.clone()))?,
         };
+        if tail.torn {
+            file.set_len(tail.end).and_then(|()| file.sync_data()).map_err(unwritable)?;
+        }
         let log = Self(Arc::new(Shared {
             session: Uuid::new_v4(),
             fingerprint_key: hkdf_sha256(&key, b"", "trayvault audit identifiers v1"),
@@ -190,7 +190,7 @@ impl AuditLog {
                 Ok(file)
             }
             Err(source) => {
-                // Best effort: if the cut fails as well, the next append or the next start cuts it.
+                // Best effort: if the cut fails as well, the next entry overwrites it or the next start cuts it.
                 let _ = chain.file.set_len(end);
                 Err(self.unwritable(source))
             }
@@ -241,19 +241,28 @@ struct Tail {
 }
 
 impl Tail {
-    /// An entry is far shorter than this.
+    /// An entry is far shorter than this; what a crash left behind may be longer.
     const WINDOW: u64 = 64 * 1024;
 
     fn read(file: &mut File) -> io::Result<Self> {
         let length = file.seek(SeekFrom::End(0))?;
-        let start = length.saturating_sub(Self::WINDOW);
-        file.seek(SeekFrom::Start(start))?;
-        let mut window = Vec::new();
-        file.read_to_end(&mut window)?;
-        let whole = window.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-        let last_line = window[..whole].split(|byte| *byte == b'\n').rev().nth(1).map(<[u8]>::to_vec);
-        let end = start + whole as u64;
-        Ok(Self { last_line, end, torn: end < length })
+        let mut size = Self::WINDOW;
+        loop {
+            let start = length.saturating_sub(size);
+            file.seek(SeekFrom::Start(start))?;
+            let mut window = Vec::new();
+            file.read_to_end(&mut window)?;
+            // Two line ends, or the beginning: a whole line between them, or nothing whole at all.
+            let mut ends = window.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+            let (last, before) = (ends.next(), ends.next());
+            if start > 0 && before.is_none() {
+                size *= 2;
+                continue;
+            }
+            let last_line = last.map(|end| window[before.map_or(0, |before| before + 1)..end].to_vec());
+            let end = last.map_or(start, |last| start + last as u64 + 1);
+            return Ok(Self { last_line, end, torn: end < length });
+        }
     }
 }
 

@@ -19,10 +19,13 @@ pub(super) fn ask<T: DeserializeOwned>(connected: &Connected, method: Method, pa
 
 /// Reads an answer as `T`; the parser's words are not shown, since they may quote the answer.
 pub(super) fn parse<T: DeserializeOwned>(answer: &SecretBytes) -> Result<T, Failure> {
-    serde_json::from_slice(answer.expose_secret()).map_err(|_| {
-        Failure::new(Code::Software, "the daemon's answer can't be understood")
-            .hint("are the daemon and this program of the same version?".to_owned())
-    })
+    serde_json::from_slice(answer.expose_secret()).map_err(|_| incomprehensible())
+}
+
+/// The daemon said something that this program does not know.
+pub(super) fn incomprehensible() -> Failure {
+    Failure::new(Code::Software, "the daemon's answer can't be understood")
+        .hint("are the daemon and this program of the same version?".to_owned())
 }
 
 /// Sends a request; the answer's JSON text.

@@ -3,7 +3,8 @@
 use clap::Args;
 use hyper::Method;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Code, Connected, Failure, api, output};
 use crate::{
@@ -27,20 +28,18 @@ pub(super) struct Arguments {
 }
 
 /// The daemon's answer.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct List {
     authentications: Vec<Shown>,
     damaged: Vec<AuthenticationId>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Shown {
     #[serde(flatten)]
     metadata: Metadata,
     state: String,
-    revision: u64,
     fetched_at: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -49,10 +48,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .into_iter()
         .filter_map(|(key, value)| Some(format!("{key}={}", percent::encode(value.as_deref()?))))
         .collect();
-    let list: List = api::ask(&arguments.connected, Method::GET, &format!("/v1/authentications?{}", query.join("&")))?;
+    let answer: Value =
+        api::ask(&arguments.connected, Method::GET, &format!("/v1/authentications?{}", query.join("&")))?;
     if arguments.json {
-        output::json(&list)?;
-    } else {
+        output::json(&answer)?;
+    }
+    let list = List::deserialize(answer).map_err(|_| api::incomprehensible())?;
+    if !arguments.json {
         print(&list, Timestamp::now())?;
     }
     match list.damaged.len() {
@@ -70,7 +72,7 @@ fn print(list: &List, now: Timestamp) -> Result<(), Failure> {
     let mut table = output::Rows::new(["id", "owner", "service", "state", "age"]);
     table.keep_whole(&[0, 3, 4]);
     for (owner, service, one) in shown {
-        let Shown { metadata, state, fetched_at, .. } = one;
+        let Shown { metadata, state, fetched_at } = one;
         let age = output::age(*fetched_at, now);
         let state = state.replace('_', " ");
         table.add([&metadata.id.to_string(), owner, &service, &state, &age]);

@@ -25,7 +25,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{clauses::clauses, config};
+use crate::{clauses::clauses, config, system::memory};
 
 /// Keeps Tray authentications in an encrypted local cache, for the services on this host.
 #[derive(Parser)]
@@ -153,6 +153,8 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    // Commands handle keys and credentials too. Best effort here: the daemon insists.
+    let _ = memory::forbid_dumps();
     match dispatch(&cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough: head(1), a pager.

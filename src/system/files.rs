@@ -176,6 +176,24 @@ pub fn private_file(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Opens a file of ours to read and write, and creates it where it is not: a regular file (no symbolic link), owned by
+/// us, that nobody else has access to.
+pub fn open_private(path: &Path) -> Result<File, FileError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let descriptor = match open(path, flags, Mode::from_raw_mode(0o600)) {
+        Err(rustix::io::Errno::LOOP) => {
+            return Err(FileError::Type { path: path.to_owned(), wanted: "regular file" });
+        }
+        result => result.map_err(|error| FileError::io("open", path)(error.into()))?,
+    };
+    let status = fstat(&descriptor).map_err(|error| FileError::io("examine", path)(error.into()))?;
+    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
+        return Err(FileError::Type { path: path.to_owned(), wanted: "regular file" });
+    }
+    check_access(path, &status, &[us()], 0o600)?;
+    Ok(File::from(descriptor))
+}
+
 /// Makes sure of a directory of ours: it is created, with parents where they are missing, with mode 0700, or
 /// it is owned by us and writable by nobody else. A symbolic link to such a directory will do, since
 /// systemd's `DynamicUser=` makes one of a state directory; what is checked is what it leads to.

@@ -55,6 +55,9 @@ pub enum ConfigError {
     /// Not a URL.
     #[error("{0} is not a URL")]
     NotAUrl(&'static str),
+    /// What has no place in a base URL, and might be a secret.
+    #[error("{0} must have no user, query or fragment")]
+    MoreThanAHost(&'static str),
     /// One URL of the two is given.
     #[error("api_url and graphql_url must be given together")]
     OneUrl,
@@ -108,6 +111,11 @@ impl Config {
 fn check_url(key: &'static str, text: &str) -> Result<(), ConfigError> {
     let url = reqwest::Url::parse(text).map_err(|_| ConfigError::NotAUrl(key))?;
     let host = url.host_str().ok_or(ConfigError::NotAUrl(key))?;
+    let more =
+        !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some();
+    if more {
+        return Err(ConfigError::MoreThanAHost(key));
+    }
     let address: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
     let loopback = host == "localhost" || address.is_some_and(|address| address.is_loopback());
     match url.scheme() {

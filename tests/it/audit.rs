@@ -103,6 +103,54 @@ fn what_a_rule_withholds_and_what_is_destroyed_is_on_record() {
 }
 
 #[test]
+fn a_long_torn_tail_is_cut_off_too() {
+    for junk in [vec![0; 20_000], vec![0; 200_000]] {
+        let house = House::ready(OPEN);
+        house.daemon().stop();
+        let path = house.path("state/audit/audit.jsonl");
+        let mut log = fs::read(&path).expect("a log");
+        log.extend_from_slice(&junk);
+        fs::write(&path, log).expect("a log");
+        house.daemon().stop();
+        house.succeeds(&["audit", "verify"]);
+    }
+}
+
+#[test]
+fn a_log_is_verified_while_it_is_written() {
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    house.sync();
+    let path = format!("/v1/authentications/{}", house.upstream("slack").id);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(house.get(&path).0, 200);
+            }
+        });
+        for _ in 0..50 {
+            house.succeeds(&["audit", "verify"]);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    daemon.stop();
+}
+
+#[test]
+fn a_log_that_others_could_write_is_not_trusted() {
+    use std::os::unix::fs::PermissionsExt;
+    let house = House::ready(OPEN);
+    let path = house.path("state/audit/audit.jsonl");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("a mode");
+    assert!(house.fails(&["run"], 73).contains("chmod 600"));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+    fs::rename(&path, house.path("elsewhere")).expect("a rename");
+    std::os::unix::fs::symlink(house.path("elsewhere"), &path).expect("a link");
+    assert!(house.fails(&["run"], 73).contains("is not a regular file"));
+}
+
+#[test]
 fn another_vaults_log_does_not_verify() {
     let (house, other) = (House::ready(OPEN), House::ready(OPEN));
     fs::copy(other.path("state/audit/audit.jsonl"), house.path("state/audit/audit.jsonl")).expect("a copy");

@@ -66,7 +66,7 @@ fn a_refused_caller_gets_its_request_id_and_no_reason() {
 fn a_mistyped_configuration_is_told_by_line_and_key() {
     let house = House::new("[sync]\nintervall = \"5m\"\n");
     insta::assert_snapshot!(golden(&house, &["check"], 78), @"
-    error: the configuration DIR/trayvault.toml, line 8, sync.intervall is wrong: unknown field `intervall`, expected one of `interval`, `refresh_after`, `expiry_margin`
+    error: the configuration DIR/trayvault.toml, line 8, sync.intervall is wrong: unknown key intervall, expected one of `interval`, `refresh_after`, `expiry_margin`
     hint: config/trayvault.toml shows every key with its default
     ");
 }
