@@ -49,8 +49,9 @@ impl Rows {
 
     /// Writes it.
     pub(super) fn print(mut self) -> Result<(), Failure> {
-        for column in self.0.column_iter_mut() {
-            column.set_padding((0, 1));
+        let last = self.0.column_count().saturating_sub(1);
+        for (index, column) in self.0.column_iter_mut().enumerate() {
+            column.set_padding((0, u16::from(index < last)));
         }
         self.0.lines().try_for_each(|text| line(text.trim_end()))
     }

@@ -139,11 +139,8 @@ impl<'a> Member<'a> {
     pub(super) fn texts(self) -> Result<Vec<String>, Refusal> {
         let texts: Vec<String> = self.read("must be a list of texts")?;
         let mut seen = HashSet::new();
-        if !texts.iter().all(|text| seen.insert(text)) {
-            Err(self.refusal("must not name anything twice"))
-        } else {
-            Ok(texts)
-        }
+        let is_set = texts.iter().all(|text| seen.insert(text));
+        if is_set { Ok(texts) } else { Err(self.refusal("must not name anything twice")) }
     }
 
     /// The member as the one of several words that it is.

@@ -103,8 +103,10 @@ async fn reject(stage: &mut Stage) -> Result<(), Failure> {
     drop_file(stage, "broken-netsuite.json", &document)?;
     output::line("dropped broken-netsuite.json: it lacks what the service's schema requires")?;
     let reason = outcome(stage, "rejected/broken-netsuite.json.reason.json").await?;
-    for part in text(&reason, "reason").split(", ") {
-        output::line(&format!("  rejected: {part}"))?;
+    let (clause, pointers) = text(&reason, "reason").split_once(" at /").unwrap_or((text(&reason, "reason"), ""));
+    output::line(&format!("  rejected: {clause}"))?;
+    for pointer in pointers.split(", ").filter(|pointer| !pointer.is_empty()) {
+        output::line(&format!("    /{}", pointer.trim_start_matches('/')))?;
     }
     outcome(stage, "rejected/broken-netsuite.json").await?;
     output::line("  the file is kept in rejected/, readable by the daemon's user alone")
