@@ -59,9 +59,6 @@ pub enum OfflineError {
         /// What the kernel answered.
         source: io::Error,
     },
-    /// A key credential can't be made by this program.
-    #[error("the key {0} is not there")]
-    NoKey(String),
 }
 
 impl OfflineError {
@@ -75,7 +72,6 @@ impl OfflineError {
             Self::UnreadableLog { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("it is made by: trayvault init".to_owned())
             }
-            Self::NoKey(_) => Some("make one with: (umask 077; head -c 32 /dev/urandom > FILE)".to_owned()),
             Self::Crypto(_) | Self::Audit(_) | Self::UnreadableLog { .. } => None,
         }
     }

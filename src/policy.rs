@@ -218,16 +218,13 @@ pub enum AccessDecision {
 }
 
 /// Why a caller is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The workflow guard names it.
-    #[error("the caller is on the workflow guard's list")]
     WorkflowGuard,
     /// The workflow guard names units or processes, and the caller's are not known any more.
-    #[error("the caller ended before the workflow guard could look at it")]
     Vanished,
     /// No rule grants it.
-    #[error("no access rule grants it")]
     NoRule,
 }
 
@@ -236,7 +233,7 @@ impl Refusal {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::WorkflowGuard => "the caller is on the workflow guard's list",
-            Self::Vanished => "the caller ended before the workflow guard could look at it",
+            Self::Vanished => "the workflow guard can't look at the caller: it ended, or /proc hides it",
             Self::NoRule => "no access rule grants it",
         }
     }

@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// What a person reads when something could not be done without a daemon.
 pub(super) fn failure(error: &OfflineError) -> Failure {
     let code = match error {
-        OfflineError::Config(_) | OfflineError::Unlock(_) | OfflineError::NoKey(_) => Code::Config,
+        OfflineError::Config(_) | OfflineError::Unlock(_) => Code::Config,
         OfflineError::Vault(_) => Code::Data,
         OfflineError::File(_) => Code::CantCreate,
         OfflineError::Crypto(_) => Code::System,
