@@ -86,6 +86,11 @@ impl Config {
         Ok(())
     }
 
+    /// Whether anything goes over TLS. On loopback nothing need.
+    pub(super) fn uses_tls(&self) -> bool {
+        [self.api_url(), self.graphql_url()].iter().any(|url| url.starts_with("https:"))
+    }
+
     /// The base URL of the REST API, without a slash at its end.
     pub fn api_url(&self) -> &str {
         self.api_url.as_deref().map_or(

@@ -44,7 +44,13 @@ impl Tray {
     pub fn new(config: &Config) -> Result<Self, SetUpError> {
         // A second daemon in one process (in tests) finds it installed, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = Client::builder()
+        let builder = if config.uses_tls() {
+            Client::builder()
+        } else {
+            // So that a host without root certificates can try things out.
+            Client::builder().tls_certs_only([])
+        };
+        let http = builder
             .user_agent(concat!("trayvault/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(config.connect_timeout)
             .timeout(config.timeout)

@@ -115,7 +115,9 @@ impl Stage {
             let died = self.daemon.as_mut().is_some_and(|daemon| !matches!(daemon.try_wait(), Ok(None)));
             if died || tokio::time::Instant::now() > deadline {
                 let why = if died { "the daemon died" } else { "nothing happened" };
-                return Err(Failure::new(Code::Software, format!("waited for {what}: {why}")));
+                let log = fs::read_to_string(self.path("daemon.log")).unwrap_or_default();
+                let last = log.lines().last().map(|line| format!("the daemon's last words: {line}"));
+                return Err(Failure::new(Code::Software, format!("waited for {what}: {why}")).hint(last));
             }
             tokio::time::sleep(POLL).await;
         }
