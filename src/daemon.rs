@@ -113,6 +113,7 @@ impl DaemonError {
             Self::Token(_, error) => error.hint(),
             Self::Offline(error) => error.hint(),
             Self::Ingest(error) => error.hint(),
+            Self::Cache(CacheError::ForeignVault) => Some("move cache.db aside: it is rebuilt from Tray".to_owned()),
             Self::Client(_) => {
                 Some("are root certificates installed? On Debian: apt-get install ca-certificates".to_owned())
             }

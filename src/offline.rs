@@ -51,6 +51,9 @@ pub enum OfflineError {
     /// The audit log can't be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// There is an audit log, and no vault that it is of.
+    #[error("there is an audit log {} of an earlier vault", .0.display())]
+    EarlierLog(PathBuf),
     /// The audit log can't be read.
     #[error("the audit log {} can't be read", path.display())]
     UnreadableLog {
@@ -72,6 +75,7 @@ impl OfflineError {
             Self::UnreadableLog { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("it is made by: trayvault init".to_owned())
             }
+            Self::EarlierLog(_) => Some("move it aside: a new vault begins a log of its own".to_owned()),
             Self::Crypto(_) | Self::Audit(_) | Self::UnreadableLog { .. } => None,
         }
     }
@@ -111,6 +115,11 @@ pub fn init(config: &Config) -> Result<Made, OfflineError> {
         Err(error) => return Err(error.into()),
         Ok(_) => return Err(VaultError::Exists(config.state_directory.clone()).into()),
     }
+    let audit = audit_directory(config)?;
+    let earlier = audit.join(audit::FILE_NAME);
+    if earlier.symlink_metadata().is_ok() {
+        return Err(OfflineError::EarlierLog(earlier));
+    }
     let key_file = match &config.vault.unlock {
         Unlock::KeyFile(path) if !path.exists() => {
             files::create_new(path, random_key()?.expose_secret(), 0o600)?;
@@ -123,8 +132,7 @@ pub fn init(config: &Config) -> Result<Made, OfflineError> {
         given => create(config, &unlock::key(given)?)?,
     };
     let vault_id = unlocked.vault_id();
-    let directory = audit_directory(config)?;
-    AuditLog::create(&directory, unlocked.audit_key())?;
+    AuditLog::create(&audit, unlocked.audit_key())?;
     Ok(Made { vault_id, state_directory: config.state_directory.clone(), key_file })
 }
 

@@ -1,7 +1,11 @@
 //! Who the daemon may act as: embedded end users, each by a token minted with the master token and kept sealed for its
 //! two days, and the shared workspace of an API user.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::sync::{Mutex, OnceCell};
@@ -137,7 +141,9 @@ impl Principals {
         };
         let present = self.tray.end_users(master, None).await?;
         let known = self.cache.users()?;
-        let new: Vec<_> = present.iter().filter(|user| !known.contains(user)).cloned().map(Write::User).collect();
+        let by_id: HashMap<_, _> = known.iter().map(|user| (&user.id, user)).collect();
+        let is_new = |user: &&EndUser| by_id.get(&user.id) != Some(user);
+        let new: Vec<_> = present.iter().filter(is_new).cloned().map(Write::User).collect();
         if !new.is_empty() {
             self.cache.write(new).await?;
         }

@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 pub(super) fn failure(error: &OfflineError) -> Failure {
     let code = match error {
         OfflineError::Config(_) | OfflineError::Unlock(_) => Code::Config,
-        OfflineError::Vault(_) => Code::Data,
+        OfflineError::Vault(_) | OfflineError::EarlierLog(_) => Code::Data,
         OfflineError::File(_) => Code::CantCreate,
         OfflineError::Crypto(_) => Code::System,
         OfflineError::Audit(_) | OfflineError::UnreadableLog { .. } => Code::Io,

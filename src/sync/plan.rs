@@ -63,11 +63,13 @@ pub(super) fn plan(
         .iter()
         .filter(|one| !one.permitted && known.get(&one.id).is_none_or(|held| held.state != State::NotPermitted));
     let pulled = remote.iter().filter(|one| one.permitted).filter_map(|one| {
-        let refresh = due(one, known.get(&one.id).copied(), now, config)?;
-        Some(match full_reads {
-            FullReads::Try => Action::Pull(one.id, refresh),
-            FullReads::NotEnabled => Action::Await(one.id),
-        })
+        let held = known.get(&one.id).copied();
+        let refresh = due(one, held, now, config)?;
+        match full_reads {
+            FullReads::Try => Some(Action::Pull(one.id, refresh)),
+            FullReads::NotEnabled if held.is_some_and(|held| held.state == State::NotEnabled) => None,
+            FullReads::NotEnabled => Some(Action::Await(one.id)),
+        }
     });
     let removed = local.iter().filter(|held| held.state != State::Gone && !listed.contains_key(&held.id));
 
@@ -186,6 +188,8 @@ mod tests {
     fn where_full_reads_are_not_enabled_none_is_tried() {
         let actions = plan(&[remote(1)], &[], at(0), FullReads::NotEnabled, &Config::default());
         assert_eq!(actions, [Action::Record(id(1)), Action::Await(id(1))]);
+        let awaiting = Scheduled { state: State::NotEnabled, ..held(1) };
+        assert_eq!(plan(&[remote(1)], &[awaiting], at(0), FullReads::NotEnabled, &Config::default()), []);
     }
 
     fn any_state() -> impl Strategy<Value = State> {

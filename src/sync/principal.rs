@@ -164,7 +164,8 @@ impl Worker {
         tally.not_permitted = remote.iter().filter(|one| !one.permitted).count();
 
         let now = Timestamp::now();
-        let actions = plan(&remote, &local, now, self.full_reads(owner, now, asked), config);
+        let full_reads = self.full_reads(owner, now, asked);
+        let actions = plan(&remote, &local, now, full_reads, config);
         self.record_changes(owner, &metadata, &policy, &actions, tally).await?;
         let pulls = actions.iter().filter_map(|action| match *action {
             Action::Pull(id, refresh) if asked == Asked::ByRequest || !self.refused_lately(id, now) => {
@@ -173,8 +174,8 @@ impl Worker {
             _ => None,
         });
         self.pull_all(&session, pulls, tally).await?;
-        let awaited = actions.iter().any(|action| matches!(action, Action::Await(_)));
-        if awaited { Err(OwnerError::not_enabled()) } else { Ok(()) }
+        let would_pull = remote.iter().any(|one| one.permitted);
+        if would_pull && full_reads == FullReads::NotEnabled { Err(OwnerError::not_enabled()) } else { Ok(()) }
     }
 
     /// Everything that takes no further request: recorded in the audit log, then written in one batch.
@@ -259,8 +260,8 @@ impl Worker {
         match tray.full(session.acting().permit(), *id, refresh).await {
             Ok(full) => {
                 audit.record(&event(Outcome::Done))?;
-                self.memory().not_enabled.remove(owner);
-                cache.write(vec![self.pulled(*id, asked_in, full)?]).await?;
+                self.permitted(owner, *id);
+                cache.write(vec![self.pulled(*id, asked_in, full)]).await?;
                 Ok(Pulled::Sealed)
             }
             Err(error) => {
@@ -294,12 +295,13 @@ impl Worker {
         if error.class == Class::Gone { Ok(Pulled::Gone) } else { Err(error.into()) }
     }
 
-    fn pulled(&self, id: AuthenticationId, asked_in: u64, full: FullAuthentication) -> Result<Write, CacheError> {
+    fn pulled(&self, id: AuthenticationId, asked_in: u64, full: FullAuthentication) -> Write {
         let fetched_at = Timestamp::now();
-        let held = self.dependencies.cache.secret(id)?;
+        // One that can't be opened any more is replaced like one that was never held.
+        let held = self.dependencies.cache.secret(id).ok().flatten();
         let held = held.as_ref().map(|(record, body)| (body.expose_secret(), record.expires_at));
         let expires_at = expires_at(full.body().expose_secret(), fetched_at, held);
-        Ok(Write::Pulled { id, asked_in, body: full.into_body(), fetched_at, expires_at })
+        Write::Pulled { id, asked_in, body: full.into_body(), fetched_at, expires_at }
     }
 
     /// Destroys what a departed principal had, then forgets the principal.
@@ -341,6 +343,13 @@ impl Worker {
     fn full_reads(&self, owner: &Owner, now: Timestamp, asked: Asked) -> FullReads {
         let asked_lately = self.memory().not_enabled.get(owner).is_some_and(|asked| is_lately(*asked, now));
         if asked_lately && asked == Asked::ByTimer { FullReads::NotEnabled } else { FullReads::Try }
+    }
+
+    /// What was refused before is not any more.
+    fn permitted(&self, owner: &Owner, id: AuthenticationId) {
+        let mut memory = self.memory();
+        memory.not_enabled.remove(owner);
+        memory.refused.remove(&id);
     }
 
     fn refused_lately(&self, id: AuthenticationId, now: Timestamp) -> bool {

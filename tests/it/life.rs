@@ -124,6 +124,22 @@ fn init_never_touches_an_existing_vault_or_key() {
 }
 
 #[test]
+fn a_new_vault_is_not_made_beside_an_earlier_ones_log_or_cache() {
+    let house = House::ready(OPEN);
+    house.daemon().stop();
+    fs::remove_file(house.path("state/vault.json")).expect("a header");
+    assert!(house.fails(&["init"], 65).contains("hint: move it aside"));
+    assert!(!house.path("state/vault.json").exists());
+    fs::rename(house.path("state/audit/audit.jsonl"), house.path("earlier")).expect("a rename");
+    house.succeeds(&["init"]);
+    assert!(house.fails(&["run"], 65).contains("hint: move cache.db aside"));
+    for file in ["cache.db", "cache.db-wal", "cache.db-shm"] {
+        let _ = fs::remove_file(house.path(&format!("state/{file}")));
+    }
+    house.daemon().stop();
+}
+
+#[test]
 fn the_process_is_undumpable_and_its_files_are_private() {
     use std::os::unix::fs::PermissionsExt;
     let house = House::ready(OPEN);

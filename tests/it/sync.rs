@@ -139,6 +139,46 @@ fn what_tray_does_not_permit_is_destroyed_and_asked_for_again_on_a_slow_timer() 
 }
 
 #[test]
+fn what_is_permitted_again_is_on_the_timer_again() {
+    let house = House::ready(&format!("{OPEN}\n[sync]\nrefresh_after = \"1s\"\ninterval = \"1s\"\n"));
+    let mut daemon = house.daemon();
+    house.sync();
+    for call in [Call::FullRead, Call::ReadAuthentication] {
+        house.world().add_fault(Fault::before(call, FaultKind::Status(403)).times(1_000));
+    }
+    daemon.wait("them to be destroyed", || (in_state(&house, "not_permitted").len() == 8).then_some(()));
+    house.world().clear_faults();
+    house.sync();
+    assert_eq!(in_state(&house, "full").len(), 8);
+    house.world().forget_requests();
+    daemon.wait("the timer to refresh them", || (house.world().requests(Call::FullRead) >= 16).then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn a_damaged_secret_is_not_answered_and_the_next_pull_mends_it() {
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    house.sync();
+    daemon.stop();
+    let slack = house.upstream("slack");
+    let cache = rusqlite::Connection::open(house.path("state/cache.db")).expect("a database");
+    let damage = "UPDATE authentications SET secret = zeroblob(length(secret)) WHERE id = ?1";
+    assert_eq!(cache.execute(damage, [slack.id.as_bytes()]).expect("an update"), 1);
+    drop(cache);
+    let daemon = house.daemon();
+    house.sync();
+    let path = format!("/v1/authentications/{}/full", slack.id);
+    assert_eq!(house.get(&path).0, 503);
+    let renamed = trayvault::emulator::Alteration { name: Some("Renamed".to_owned()), ..Default::default() };
+    assert!(house.world().alter_authentication(slack.id, renamed));
+    assert_eq!(house.sync()["failed"], 0);
+    let (status, answer) = house.get(&path);
+    assert_eq!((status.as_u16(), &answer["authentication"]["credentials"]), (200, &slack.credentials));
+    daemon.stop();
+}
+
+#[test]
 fn what_a_principal_had_that_is_not_configured_any_more_is_destroyed() {
     let house = House::ready(OPEN);
     let daemon = house.daemon();
