@@ -12,30 +12,32 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 
 use crate::{
     audit::{Action, AuditError, AuditLog, Event, Outcome},
     clauses::clauses,
-    config::{Config, ConfigError, Tokens},
+    config::{Config, ConfigError},
+    custody::{self, Custody, TokenError},
     ingest::{self, Ingest, IngestError},
     logging, offline,
     policy::Policy,
     principals::Principals,
-    secret::{NotText, SecretString},
     socket::{Api, BindError, Endpoint, Server},
-    source::{Source, SourceError},
     status::{Board, SyncRequest},
+    stores::{self, Stores, StoresError},
     sync::{self, Sync},
     system::{
         accounts,
         files::{self, FileError},
         memory,
+        secret_memory::{self, Protection},
+        stack,
     },
     task::{Drained, Tasks},
-    tray::{ApiUserToken, MasterToken, SetUpError, Tray},
-    unlock::{self, UnlockError},
-    vault::{Cache, CacheError, Keyring, Locked, VaultError},
+    tray::{SetUpError, Tray},
+    unlock::UnlockError,
+    vault::{Cache, Locked, VaultError},
 };
 
 /// How long the tasks have to end after a signal; systemd's default is to wait for 90 s.
@@ -59,22 +61,19 @@ pub enum DaemonError {
     /// A file or directory is not as it has to be.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A token can't be read.
-    #[error("the {0} can't be read")]
-    Token(&'static str, #[source] SourceError),
-    /// A token is not text.
-    #[error("the {0} is not a token")]
-    NotAToken(&'static str, #[source] NotText),
+    /// A token can't be had.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// What only a vault's owner needs.
     #[error(transparent)]
     Offline(#[from] offline::OfflineError),
     /// The audit log can't be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// The cache can't be opened.
+    /// The cache or the journal can't be opened.
     #[error(transparent)]
-    Cache(#[from] CacheError),
-    /// The drop directory or its journal can't be opened.
+    Stores(#[from] StoresError),
+    /// The drop directory can't be made.
     #[error(transparent)]
     Ingest(#[from] IngestError),
     /// The socket can't be made.
@@ -110,10 +109,11 @@ impl DaemonError {
             Self::Unlock(error) => error.hint(),
             Self::Vault(error) => offline::vault_hint(error),
             Self::File(error) => error.hint(),
-            Self::Token(_, error) => error.hint(),
+            Self::Token(error) => error.hint(),
+            Self::Audit(error) => error.hint(),
+            Self::Stores(error) => error.hint(),
             Self::Offline(error) => error.hint(),
             Self::Ingest(error) => error.hint(),
-            Self::Cache(CacheError::ForeignVault) => Some("move cache.db aside: it is rebuilt from Tray".to_owned()),
             Self::Client(_) => {
                 Some("are root certificates installed? On Debian: apt-get install ca-certificates".to_owned())
             }
@@ -129,16 +129,23 @@ impl DaemonError {
 ///
 /// # Errors
 /// [`DaemonError`].
-pub fn run(config_path: &Path) -> Result<(), DaemonError> {
+pub fn run(config_path: &Path, accept_rollback: bool) -> Result<(), DaemonError> {
     let config = Config::load(config_path)?;
     logging::start(config.log.level.into());
     memory::forbid_dumps().map_err(|source| DaemonError::System("the process can't be made undumpable", source))?;
     let signals = signals()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // What a thread worked on is not to stay on its stack while it waits.
+        .on_thread_park(stack::wipe)
         .build()
         .map_err(|source| DaemonError::System("no threads can be started", source))?;
-    runtime.block_on(async { Daemon::start(config_path, config)?.run(signals).await })
+    let daemon = {
+        let _within = runtime.enter();
+        Daemon::start(config_path, config, accept_rollback)?
+    };
+    stack::wipe();
+    runtime.block_on(daemon.run(signals))
 }
 
 /// A daemon that is up: what its tasks need from outside.
@@ -147,6 +154,7 @@ struct Daemon {
     config: Config,
     audit: AuditLog,
     cache: Cache,
+    custody: Arc<Custody>,
     board: Board,
     sync_requests: mpsc::Sender<SyncRequest>,
     policy: watch::Sender<Arc<Policy>>,
@@ -158,68 +166,44 @@ struct Daemon {
 
 impl Daemon {
     /// Unlocks, builds and spawns. When this returns, sealed values are served; Tray is not waited for.
-    fn start(config_path: &Path, config: Config) -> Result<Self, DaemonError> {
-        let unlocked = Locked::open(&config.state_directory)?;
+    fn start(config_path: &Path, config: Config, accept_rollback: bool) -> Result<Self, DaemonError> {
+        let locked = Locked::open(&config.state_directory)?;
         files::private_directory(&config.state_directory)?;
         let lock = lock(&config.state_directory)?;
-        let unlocked = unlocked.unlock(&unlock::key(&config.vault.unlock)?)?;
+        let unlocked = offline::unlock(&config, locked)?;
         let audit = offline::audit_log(&config, &unlocked)?;
         let keyring = unlocked.into_keyring();
-        let cache = Cache::open(&config.state_directory.join("cache.db"), Arc::clone(&keyring))?;
         audit.record(&Event::new(Action::Unlock, Outcome::Done))?;
-        audit.record_synced(&Event::new(Action::Start, Outcome::Done).generation(cache.generation()?))?;
-
         let board = Board::new(Timestamp::now());
+        let Stores { cache, journal } =
+            stores::open(&config.state_directory, &keyring, &audit, &board, accept_rollback)?;
+        audit.record_synced(&Event::new(Action::Start, Outcome::Done))?;
+        let tray = Arc::new(Tray::new(&config.tray)?);
+        let tokens = custody::read_tokens(&config.tokens)?;
+        let principals = Arc::new(Principals::new(Arc::clone(&tray), cache.clone(), audit.clone(), tokens));
+        let custody = Arc::new(Custody {
+            state_directory: config.state_directory.clone(),
+            unlock: config.vault.unlock.clone(),
+            tokens: config.tokens.clone(),
+            keyring,
+            principals: Arc::clone(&principals),
+            cache: cache.clone(),
+            journal: journal.clone(),
+            audit: audit.clone(),
+            board: board.clone(),
+            turn: Mutex::default(),
+            rotated: Notify::default(),
+        });
+
         let policy = watch::Sender::new(Arc::new(config.policy(config_path)?));
         let sync_config = watch::Sender::new(config.sync.clone());
         let (sync_requests, requests) = mpsc::channel(SYNC_REQUESTS);
-
-        let mut daemon = Self {
-            config_path: config_path.to_owned(),
-            config,
-            audit,
-            cache,
-            board,
-            sync_requests,
-            policy,
-            sync_config,
-            tasks: Tasks::default(),
-            _lock: lock,
-        };
-        let (sync, ingest) = daemon.upstream(keyring, requests)?;
-        let server = Server::new(endpoint(&daemon.config)?, daemon.api());
-
-        // Nothing runs before all of it is in place.
-        let shutdown = daemon.tasks.shutdown();
-        daemon.tasks.spawn("ingest", ingest.run(shutdown.clone()));
-        daemon.tasks.spawn("sync", sync.run(shutdown.clone()));
-        daemon.tasks.spawn("socket", server.run(shutdown));
-        Ok(daemon)
-    }
-
-    /// What talks to Tray: synchronisation, and the drop directory.
-    fn upstream(
-        &self,
-        keyring: Arc<Keyring>,
-        requests: mpsc::Receiver<SyncRequest>,
-    ) -> Result<(Sync, Ingest), DaemonError> {
-        let Self { config, audit, cache, board, policy, .. } = self;
-        let tray = Arc::new(Tray::new(&config.tray)?);
-        let Tokens { master, api_user } = &config.tokens;
-        let principals = Arc::new(Principals::new(
-            Arc::clone(&tray),
-            cache.clone(),
-            audit.clone(),
-            master.as_ref().map(|from| token("master token", from)).transpose()?.map(MasterToken::new),
-            api_user.as_ref().map(|from| token("API user's token", from)).transpose()?.map(ApiUserToken::new),
-        ));
         let ingest = ingest::Dependencies {
-            state_dir: config.state_directory.clone(),
-            keyring,
+            journal,
             tray: Arc::clone(&tray),
             principals: Arc::clone(&principals),
             cache: cache.clone(),
-            sync: self.sync_requests.clone(),
+            sync: sync_requests.clone(),
             audit: audit.clone(),
             policy: policy.subscribe(),
             board: board.clone(),
@@ -232,21 +216,43 @@ impl Daemon {
             audit: audit.clone(),
             policy: policy.subscribe(),
         };
-        Ok((Sync::new(self.sync_config.subscribe(), sync, requests, board.clone()), ingest))
-    }
+        let sync = Sync::new(sync_config.subscribe(), sync, requests, board.clone());
+        let api = Api {
+            cache: cache.clone(),
+            custody: Arc::clone(&custody),
+            audit: audit.clone(),
+            policy: policy.subscribe(),
+            board: board.clone(),
+            sync: sync_requests.clone(),
+        };
+        let server = Server::new(endpoint(&config)?, api);
 
-    fn api(&self) -> Api {
-        Api {
-            cache: self.cache.clone(),
-            audit: self.audit.clone(),
-            policy: self.policy.subscribe(),
-            board: self.board.clone(),
-            sync: self.sync_requests.clone(),
-        }
+        // Nothing runs before all of it is in place.
+        let mut tasks = Tasks::default();
+        let shutdown = tasks.shutdown();
+        tasks.spawn("ingest", ingest.run(shutdown.clone()));
+        tasks.spawn("sync", sync.run(shutdown.clone()));
+        tasks.spawn("reseal", Arc::clone(&custody).reseal(shutdown.clone()));
+        tasks.spawn("socket", server.run(shutdown));
+        let config_path = config_path.to_owned();
+        Ok(Self {
+            config_path,
+            config,
+            audit,
+            cache,
+            custody,
+            board,
+            sync_requests,
+            policy,
+            sync_config,
+            tasks,
+            _lock: lock,
+        })
     }
 
     /// Says that it is ready, and answers signals until one ends it or a task dies.
     async fn run(mut self, mut signals: mpsc::UnboundedReceiver<i32>) -> Result<(), DaemonError> {
+        tell_protection();
         notify(NotifyState::Ready);
         tracing::info!("ready");
         let death = self.tasks.first_death();
@@ -268,8 +274,11 @@ impl Daemon {
         };
         notify(NotifyState::Stopping);
         tracing::info!("stopping");
-        let Self { tasks, audit, .. } = self;
+        let Self { tasks, audit, cache, .. } = self;
         let drained = tasks.drain(DRAIN_DEADLINE).await;
+        if let Err(error) = cache.settle().await {
+            tracing::warn!(error = clauses(&error), "the cache could not be put on stable storage");
+        }
         audit.record_synced(&Event::new(Action::Stop, Outcome::Done))?;
         match drained {
             Drained::Whole => outcome,
@@ -317,6 +326,7 @@ impl Daemon {
             "authentications": counts.as_ref().ok(),
             "generation": self.cache.generation().ok(),
             "posted": self.board.read(),
+            "unlocked": self.custody.keyring.is_unlocked(),
         });
         tracing::info!(%state, "state");
     }
@@ -346,9 +356,15 @@ fn endpoint(config: &Config) -> Result<Endpoint, DaemonError> {
     Ok(Endpoint::bind(&config.api_socket(), group)?)
 }
 
-fn token(name: &'static str, source: &Source) -> Result<SecretString, DaemonError> {
-    let bytes = source.read().map_err(|error| DaemonError::Token(name, error))?;
-    bytes.without_line_end().into_text().map_err(|error| DaemonError::NotAToken(name, error))
+/// Says how well keys and tokens are kept on this host.
+fn tell_protection() {
+    match secret_memory::protection() {
+        Protection::Secret => tracing::info!("keys and tokens are in memfd_secret memory"),
+        Protection::Locked => tracing::info!("keys and tokens are in locked memory: this kernel has no memfd_secret"),
+        Protection::Unlocked => {
+            tracing::warn!(hint = "raise LimitMEMLOCK=", "keys and tokens may be swapped: memory can't be locked");
+        }
+    }
 }
 
 /// Signals arrive on a thread of their own and are handed over in order.

@@ -6,7 +6,8 @@
 //!   together and [`task`] keeps it running;
 //! - [`tray`] talks to Tray, as one of the [`principals`];
 //! - [`sync`] finds authentications and pulls what [`policy`] permits; [`ingest`] sends those that are dropped;
-//! - [`vault`] seals them, with [`crypto`], into a cache;
+//! - [`vault`] seals them, with [`crypto`], into a cache; [`stores`] opens it and the journal, [`custody`] locks, unlocks
+//!   and rotates the keys;
 //! - [`socket`] answers callers that [`policy`] names, and [`audit`] records all of it first;
 //! - [`status`] is what the tasks say of themselves, [`cli`] what a person sees, [`offline`] what needs no daemon;
 //! - [`secret`] and [`authentication`] are the vocabulary, [`system`] the operating system.
@@ -17,6 +18,7 @@ mod clauses;
 pub mod cli;
 pub mod config;
 pub mod crypto;
+pub mod custody;
 pub mod daemon;
 mod duration;
 #[cfg(feature = "emulator")]
@@ -32,6 +34,7 @@ pub mod secret;
 pub mod socket;
 pub mod source;
 pub mod status;
+pub mod stores;
 pub mod sync;
 pub mod system;
 pub mod task;

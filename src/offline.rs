@@ -13,14 +13,14 @@ use crate::{
     audit::{self, AuditError, AuditLog, Fault, Verdict},
     clauses::clauses,
     config::{Config, ConfigError, Unlock},
-    crypto::{Argon2Params, CryptoError, random_key},
+    crypto::{CryptoError, random_key},
     source::{Source, SourceError},
     system::{
         files::{self, FileError},
         peer,
     },
     unlock::{self, UnlockError},
-    vault::{self, Locked, NewSlot, UnlockKey, Unlocked, VaultError},
+    vault::{self, Locked, UnlockKey, Unlocked, VaultError},
 };
 
 /// The audit log's directory in the state directory.
@@ -70,13 +70,14 @@ impl OfflineError {
         match self {
             Self::Config(error) => Some(error.hint()),
             Self::Unlock(error) => error.hint(),
-            Self::File(error) | Self::Audit(AuditError::File(error)) => error.hint(),
+            Self::File(error) => error.hint(),
+            Self::Audit(error) => error.hint(),
             Self::Vault(error) => vault_hint(error),
             Self::UnreadableLog { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("it is made by: trayvault init".to_owned())
             }
             Self::EarlierLog(_) => Some("move it aside: a new vault begins a log of its own".to_owned()),
-            Self::Crypto(_) | Self::Audit(_) | Self::UnreadableLog { .. } => None,
+            Self::Crypto(_) | Self::UnreadableLog { .. } => None,
         }
     }
 }
@@ -88,6 +89,12 @@ pub fn vault_hint(error: &VaultError) -> Option<String> {
         VaultError::Exists(_) => Some("it is left as it is: go on with trayvault check, then trayvault run".to_owned()),
         VaultError::WrongKey => Some("vault.unlock must name the key that the vault was made with".to_owned()),
         VaultError::File(error) => error.hint(),
+        VaultError::LastSlot => Some("add another first: trayvault key add".to_owned()),
+        VaultError::NoSuchSlot(_) => Some("trayvault key list shows which there are".to_owned()),
+        VaultError::InUse(_) => Some("let vault.unlock name the key of another slot first".to_owned()),
+        VaultError::Rotating => Some("trayvault status shows how far it is".to_owned()),
+        VaultError::Altered => Some("put the vault.json back that was there before".to_owned()),
+        VaultError::Format { .. } => Some("a later version wrote it: run that".to_owned()),
         _ => None,
     }
 }
@@ -137,19 +144,36 @@ pub fn init(config: &Config) -> Result<Made, OfflineError> {
 }
 
 fn create(config: &Config, key: &UnlockKey) -> Result<Unlocked, VaultError> {
-    let slot = match key {
-        UnlockKey::Passphrase(passphrase) => NewSlot::Passphrase { passphrase, params: Argon2Params::default() },
-        UnlockKey::Raw(key) => NewSlot::Raw { key },
-    };
-    vault::create(&config.state_directory, &[slot])
+    vault::create(&config.state_directory, &[key.as_new_slot()])
 }
 
-/// Opens the audit log of an unlocked vault.
+/// Unlocks the vault with the key that the configuration names. One that does not fit is counted: see
+/// [`audit::count_failed_unlock`].
+///
+/// # Errors
+/// [`OfflineError`].
+pub fn unlock(config: &Config, locked: Locked) -> Result<Unlocked, OfflineError> {
+    locked.unlock(&unlock::key(&config.vault.unlock)?).map_err(|error| wrong_key(config, error))
+}
+
+fn wrong_key(config: &Config, error: VaultError) -> OfflineError {
+    if matches!(error, VaultError::WrongKey)
+        && let Err(error) = audit::count_failed_unlock(&config.state_directory.join(AUDIT_DIRECTORY))
+    {
+        tracing::warn!(error = clauses(&error), "a key that did not fit could not be counted");
+    }
+    error.into()
+}
+
+/// Opens the audit log of an unlocked vault, and records there which keys did not fit before.
 ///
 /// # Errors
 /// [`OfflineError`].
 pub fn audit_log(config: &Config, unlocked: &Unlocked) -> Result<AuditLog, OfflineError> {
-    Ok(AuditLog::open(&audit_directory(config)?, unlocked.audit_key())?)
+    let directory = audit_directory(config)?;
+    let log = AuditLog::open(&directory, unlocked.audit_key())?;
+    audit::record_failed_unlocks(&directory, &log)?;
+    Ok(log)
 }
 
 fn audit_directory(config: &Config) -> Result<PathBuf, FileError> {
@@ -163,7 +187,7 @@ fn audit_directory(config: &Config) -> Result<PathBuf, FileError> {
 /// # Errors
 /// [`OfflineError`]; a log that does not verify is a [`Verdict`].
 pub fn verify_audit(config: &Config) -> Result<Verdict, OfflineError> {
-    let unlocked = Locked::open(&config.state_directory)?.unlock(&unlock::key(&config.vault.unlock)?)?;
+    let unlocked = unlock(config, Locked::open(&config.state_directory)?)?;
     let path = config.state_directory.join(AUDIT_DIRECTORY).join(audit::FILE_NAME);
     let read = || audit::verify(&unlocked.audit_key(), &mut BufReader::new(File::open(&path)?));
     let mut verdict = read();
@@ -215,7 +239,8 @@ impl Finding {
     }
 }
 
-/// Looks at what a configuration names on this host. Nothing is sent and nothing is changed.
+/// Looks at what a configuration names on this host. Nothing is sent, and nothing is changed but
+/// the count of keys that did not fit.
 ///
 /// # Errors
 /// [`ConfigError`]: the configuration itself is wrong.
@@ -280,9 +305,9 @@ fn key_and_vault(config: &Config) -> Finding {
     match unlock::key(&config.vault.unlock) {
         Err(UnlockError::Source(SourceError::NoCredentials(name))) => given_by_systemd(subject, &name),
         Err(error) => Finding::new(subject, Standing::Bad, clauses(&error)).hint(error.hint()),
-        Ok(key) => match found.unlock(&key) {
+        Ok(key) => match found.unlock(&key).map_err(|error| wrong_key(config, error)) {
             Ok(_) => Finding::new(subject, Standing::Good, "its key fits"),
-            Err(error) => Finding::new(subject, Standing::Bad, clauses(&error)).hint(vault_hint(&error)),
+            Err(error) => Finding::new(subject, Standing::Bad, clauses(&error)).hint(error.hint()),
         },
     }
 }

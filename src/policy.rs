@@ -107,6 +107,8 @@ pub enum Grant {
     Read,
     /// Ask for a synchronisation.
     Sync,
+    /// Lock and unlock the vault, and rotate its keys.
+    Manage,
 }
 
 /// Which authentications. A list that is absent matches every one.

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use crate::{
         Acting, ApiUserToken, Class, MasterToken, ServiceEnvironment, SharedWorkspace, Tray, TrayError, UserCriteria,
         UserToken, WorkspaceError,
     },
-    vault::{Cache, CacheError, Write},
+    vault::{Cache, CacheError, IsLocked, Write},
 };
 
 /// How long a user token is valid (the contract: two days).
@@ -34,11 +34,36 @@ pub struct Principals {
     tray: Arc<Tray>,
     cache: Cache,
     audit: AuditLog,
+    /// Whether the configuration names a token of each kind, which stays true while the vault is locked.
+    configured: Configured,
+    /// `None` while the vault is locked.
+    tokens: RwLock<Option<Arc<Tokens>>>,
+    minting: [Mutex<()>; MINT_LOCKS],
+}
+
+#[derive(Clone, Copy)]
+struct Configured {
+    master: bool,
+    api_user: bool,
+}
+
+/// The tokens that the configuration names.
+pub struct Tokens {
     master: Option<MasterToken>,
     api_user: Option<Arc<ApiUserToken>>,
     /// The API user's workspace, verified before the token's first use.
     workspace: OnceCell<Arc<SharedWorkspace>>,
-    minting: [Mutex<()>; MINT_LOCKS],
+}
+
+impl Tokens {
+    /// Takes them over.
+    pub fn new(master: Option<MasterToken>, api_user: Option<ApiUserToken>) -> Self {
+        Self { master, api_user: api_user.map(Arc::new), workspace: OnceCell::new() }
+    }
+
+    fn master(&self) -> Result<&MasterToken, PrincipalError> {
+        self.master.as_ref().ok_or(PrincipalError::NotConfigured("master token"))
+    }
 }
 
 /// The end users of the organisation.
@@ -82,6 +107,9 @@ pub enum PrincipalError {
     /// The cache can't be read or written.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The vault is locked, and the tokens are wiped.
+    #[error(transparent)]
+    IsLocked(#[from] IsLocked),
     /// The audit log can't be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -99,22 +127,29 @@ impl PrincipalError {
 
 impl Principals {
     /// Takes the tokens over.
-    pub fn new(
-        tray: Arc<Tray>,
-        cache: Cache,
-        audit: AuditLog,
-        master: Option<MasterToken>,
-        api_user: Option<ApiUserToken>,
-    ) -> Self {
+    pub fn new(tray: Arc<Tray>, cache: Cache, audit: AuditLog, tokens: Tokens) -> Self {
         Self {
             tray,
             cache,
             audit,
-            master,
-            api_user: api_user.map(Arc::new),
-            workspace: OnceCell::new(),
+            configured: Configured { master: tokens.master.is_some(), api_user: tokens.api_user.is_some() },
+            tokens: RwLock::new(Some(Arc::new(tokens))),
             minting: std::array::from_fn(|_| Mutex::new(())),
         }
+    }
+
+    /// Wipes the tokens, once no request that is under way needs them.
+    pub fn forget_tokens(&self) {
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Holds tokens again.
+    pub fn hold(&self, tokens: Tokens) {
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(tokens));
+    }
+
+    fn tokens(&self) -> Result<Arc<Tokens>, IsLocked> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(IsLocked)
     }
 
     /// The end users that are known here.
@@ -127,7 +162,7 @@ impl Principals {
 
     /// Whether there is a token for a shared workspace.
     pub fn has_workspace(&self) -> bool {
-        self.api_user.is_some()
+        self.configured.api_user
     }
 
     /// Lists the end users in Tray and remembers those that are new. Without a master token there are none, and those
@@ -136,10 +171,10 @@ impl Principals {
     /// # Errors
     /// [`PrincipalError`].
     pub async fn discover_end_users(&self) -> Result<EndUsers, PrincipalError> {
-        let Some(master) = &self.master else {
+        if !self.configured.master {
             return Ok(EndUsers { present: Vec::new(), departed: self.cache.users()? });
-        };
-        let present = self.tray.end_users(master, None).await?;
+        }
+        let present = self.tray.end_users(self.tokens()?.master()?, None).await?;
         let known = self.cache.users()?;
         let by_id: HashMap<_, _> = known.iter().map(|user| (&user.id, user)).collect();
         let is_new = |user: &&EndUser| by_id.get(&user.id) != Some(user);
@@ -176,8 +211,7 @@ impl Principals {
 
     /// Asks Tray for one end user, and remembers it.
     async fn find_end_user(&self, criteria: UserCriteria<'_>) -> Result<Option<EndUser>, PrincipalError> {
-        let master = self.master.as_ref().ok_or(PrincipalError::NotConfigured("master token"))?;
-        let found = self.tray.end_users(master, Some(criteria)).await?;
+        let found = self.tray.end_users(self.tokens()?.master()?, Some(criteria)).await?;
         // Whatever else Tray may answer, only the one that was asked for is taken.
         let asked_for = |user: &EndUser| {
             criteria.user_id.is_none_or(|id| user.id == *id)
@@ -224,7 +258,7 @@ impl Principals {
         service: &str,
         version: u32,
     ) -> Result<Vec<ServiceEnvironment>, PrincipalError> {
-        Ok(match (session, &self.master) {
+        Ok(match (session, &self.tokens()?.master) {
             (Session::Workspace(_), Some(master)) => {
                 self.tray.service_environments_of_organisation(master, service, version).await?
             }
@@ -233,10 +267,16 @@ impl Principals {
     }
 
     async fn user_token(&self, owner: &Owner, user: &UserId) -> Result<UserToken, PrincipalError> {
-        let master = self.master.as_ref().ok_or(PrincipalError::NotConfigured("master token"))?;
+        let tokens = self.tokens()?;
+        let master = tokens.master()?;
         let lock = user.0.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         let _one_at_a_time = self.minting[lock % MINT_LOCKS].lock().await;
-        if let Some((token, expires_at)) = self.cache.user_token(user)?
+        let held = match self.cache.user_token(user) {
+            // As good as none: another is minted and written over it.
+            Err(CacheError::DamagedUser { .. }) => None,
+            held => held?,
+        };
+        if let Some((token, expires_at)) = held
             && expires_at > Timestamp::now() + USER_TOKEN_MARGIN
         {
             return Ok(UserToken::new(user.clone(), token));
@@ -246,14 +286,15 @@ impl Principals {
         let minted = self.tray.authorize(master, user).await;
         self.audit.record(&event(if minted.is_ok() { Outcome::Done } else { Outcome::Failed }))?;
         let token = minted?;
-        let copy = crate::secret::SecretString::new(token.secret().expose_secret().to_owned());
+        let copy = token.secret().duplicate();
         let expires_at = Timestamp::now() + USER_TOKEN_LIFETIME;
         self.cache.write(vec![Write::UserToken { user: user.clone(), token: copy, expires_at }]).await?;
         Ok(token)
     }
 
     async fn shared_workspace(&self) -> Result<Arc<SharedWorkspace>, PrincipalError> {
-        let token = self.api_user.as_ref().ok_or(PrincipalError::NotConfigured("API user's token"))?;
+        let tokens = self.tokens()?;
+        let token = tokens.api_user.as_ref().ok_or(PrincipalError::NotConfigured("API user's token"))?;
         let verify = async {
             let verified = token.verify(&self.tray).await;
             let outcome = if verified.is_ok() { Outcome::Done } else { Outcome::Failed };
@@ -261,6 +302,6 @@ impl Principals {
             self.audit.record(&event)?;
             Ok(Arc::new(verified?))
         };
-        self.workspace.get_or_try_init(|| verify).await.map(Arc::clone)
+        tokens.workspace.get_or_try_init(|| verify).await.map(Arc::clone)
     }
 }

@@ -87,10 +87,10 @@ impl Source {
     /// [`SourceError`].
     pub fn read(&self) -> Result<SecretBytes, SourceError> {
         let path = self.path()?;
-        let secret = match self {
+        let secret = SecretBytes::from(match self {
             Self::File(_) => read_private(&path, LIMIT)?,
             Self::Credential(_) => read_credential(&path, LIMIT)?,
-        };
+        });
         if secret.expose_secret().is_empty() {
             return Err(SourceError::Empty(path.display().to_string()));
         }

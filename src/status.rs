@@ -21,6 +21,10 @@ pub struct Posted {
     pub sync: SyncStatus,
     /// How the drop directory goes.
     pub ingest: IngestStatus,
+    /// How far re-sealing in a new epoch is, while there are earlier ones.
+    pub resealing: Option<Resealing>,
+    /// What stood in the way at the start.
+    pub problems: Vec<Problem>,
 }
 
 /// How synchronisation goes.
@@ -32,6 +36,15 @@ pub struct SyncStatus {
     pub last: Option<CycleReport>,
     /// When the next one is due.
     pub next_at: Option<Timestamp>,
+}
+
+/// How far re-sealing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resealing {
+    /// Records that are sealed in the current epoch.
+    pub done: u64,
+    /// All of them.
+    pub total: u64,
 }
 
 /// What one cycle did.
@@ -84,7 +97,13 @@ pub struct IngestStatus {
 impl Board {
     /// An empty board.
     pub fn new(started_at: Timestamp) -> Self {
-        let posted = Posted { started_at, sync: SyncStatus::default(), ingest: IngestStatus::default() };
+        let posted = Posted {
+            started_at,
+            sync: SyncStatus::default(),
+            ingest: IngestStatus::default(),
+            resealing: None,
+            problems: Vec::new(),
+        };
         Self(Arc::new(Mutex::new(posted)))
     }
 

@@ -26,6 +26,33 @@ pub enum Action {
     /// A key was tried on the vault.
     #[serde(rename = "vault.unlock")]
     Unlock,
+    /// The vault was locked: its keys and the tokens were wiped.
+    #[serde(rename = "vault.lock")]
+    Lock,
+    /// A database from before what the log knows of was accepted.
+    #[serde(rename = "vault.accept_rollback")]
+    AcceptRollback,
+    /// A backup was put in the place of a vault that is lost.
+    #[serde(rename = "vault.restore")]
+    Restore,
+    /// A key slot was added.
+    #[serde(rename = "key.add")]
+    AddSlot,
+    /// A key slot was removed.
+    #[serde(rename = "key.remove")]
+    RemoveSlot,
+    /// A new epoch began.
+    #[serde(rename = "key.rotate")]
+    Rotate,
+    /// The earlier epochs ended: their keys can't be derived any more.
+    #[serde(rename = "key.retire")]
+    Retire,
+    /// The cache was damaged or not there, and is built anew.
+    #[serde(rename = "cache.rebuild")]
+    Rebuild,
+    /// What the cache holds is on stable storage, in the generation that the entry carries.
+    #[serde(rename = "cache.settle")]
+    SettleCache,
     /// Tray was asked for a user token.
     #[serde(rename = "token.mint")]
     MintToken,
@@ -134,7 +161,9 @@ pub struct Event {
     pub(super) reason: Option<&'static str>,
     pub(super) rule: Option<String>,
     pub(super) request: Option<Uuid>,
-    pub(super) generation: Option<u64>,
+    pub(super) count: Option<u64>,
+    pub(super) slot: Option<Uuid>,
+    pub(super) epoch: Option<u32>,
 }
 
 impl Event {
@@ -148,7 +177,9 @@ impl Event {
             reason: None,
             rule: None,
             request: None,
-            generation: None,
+            count: None,
+            slot: None,
+            epoch: None,
         }
     }
 
@@ -187,10 +218,24 @@ impl Event {
         self
     }
 
-    /// The generation of the cache that it belongs to.
+    /// How often it happened.
     #[must_use]
-    pub fn generation(mut self, generation: u64) -> Self {
-        self.generation = Some(generation);
+    pub fn count(mut self, count: u64) -> Self {
+        self.count = Some(count);
+        self
+    }
+
+    /// The key slot.
+    #[must_use]
+    pub fn slot(mut self, id: Uuid) -> Self {
+        self.slot = Some(id);
+        self
+    }
+
+    /// The epoch.
+    #[must_use]
+    pub fn epoch(mut self, number: u32) -> Self {
+        self.epoch = Some(number);
         self
     }
 }

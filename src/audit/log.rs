@@ -10,11 +10,13 @@ use std::{
 
 use jiff::Timestamp;
 use serde::Serialize;
+use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::{
     FILE_NAME,
     event::{Action, Actor, Event, Outcome},
+    generations::{Anchored, Generations},
     verify::{MAC_LEN, entry_mac, split_mac},
 };
 use crate::{
@@ -43,6 +45,20 @@ pub enum AuditError {
     Foreign(PathBuf),
 }
 
+impl AuditError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Foreign(_) => Some(
+                "trayvault audit verify says where it breaks; keep it as evidence, move it aside and a new one begins"
+                    .to_owned(),
+            ),
+            Self::Unwritable { .. } => None,
+        }
+    }
+}
+
 /// The log of one daemon or command. Cheap to clone; entries come in one order.
 #[derive(Clone)]
 pub struct AuditLog(Arc<Shared>);
@@ -52,6 +68,7 @@ struct Shared {
     session: Uuid,
     key: Key,
     fingerprint_key: Key,
+    generations: Generations,
     chain: Mutex<Chain>,
 }
 
@@ -89,7 +106,12 @@ struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    generation: Option<u64>,
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slot: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u32>,
+    generations: Anchored,
 }
 
 impl AuditLog {
@@ -110,7 +132,7 @@ impl AuditLog {
     /// that is recorded; so is it that the log is not there any more, or empty.
     ///
     /// # Errors
-    /// [`AuditError::Unwritable`]; [`AuditError::Foreign`] if the last entry's MAC can't be read.
+    /// [`AuditError::Unwritable`]; [`AuditError::Foreign`] if the last entry's MAC does not fit.
     pub fn open(directory: &Path, key: Key) -> Result<Self, AuditError> {
         let log = Self::open_any(directory, key)?;
         if log.is_empty() {
@@ -125,9 +147,9 @@ impl AuditLog {
         let unwritable = |source| AuditError::Unwritable { path: path.clone(), source };
         let mut file = open_private(&path)?;
         let tail = Tail::read(&mut file).map_err(unwritable)?;
-        let (sequence, mac) = match &tail.last_line {
-            None => (0, [0; MAC_LEN]),
-            Some(line) => last_link(line).ok_or_else(|| AuditError::Foreign(path.clone()))?,
+        let Link { sequence, mac, anchored } = match &tail.last_lines {
+            None => Link { sequence: 0, mac: [0; MAC_LEN], anchored: Anchored::default() },
+            Some(lines) => last_link(&key, lines).ok_or_else(|| AuditError::Foreign(path.clone()))?,
         };
         if tail.torn {
             file.set_len(tail.end).and_then(|()| file.sync_data()).map_err(unwritable)?;
@@ -136,6 +158,7 @@ impl AuditLog {
             session: Uuid::new_v4(),
             fingerprint_key: hkdf_sha256(&key, b"", "trayvault audit identifiers v1"),
             key,
+            generations: Generations::from(anchored),
             chain: Mutex::new(Chain { file, sequence, mac, end: tail.end }),
             path,
         }));
@@ -160,6 +183,11 @@ impl AuditLog {
     pub fn record_synced(&self, event: &Event) -> Result<(), AuditError> {
         let file = self.append(event)?;
         file.sync_data().map_err(|source| self.unwritable(source))
+    }
+
+    /// The generations of the databases: what the log's last entry knew of at first, and what they tell since.
+    pub fn generations(&self) -> &Generations {
+        &self.0.generations
     }
 
     fn is_empty(&self) -> bool {
@@ -214,7 +242,10 @@ impl AuditLog {
             owner: owner.map(|owner| self.fingerprint(owner)),
             intent: event.target.intent,
             request: event.request,
-            generation: event.generation,
+            count: event.count,
+            slot: event.slot,
+            epoch: event.epoch,
+            generations: self.0.generations.now(),
         };
         serde_json::to_string(&entry).unwrap_or_else(|_| unreachable!("an entry has string keys and plain values"))
     }
@@ -233,11 +264,17 @@ impl AuditLog {
     }
 }
 
-/// The end of the file: the last whole line, and whether something torn comes behind it.
+/// The end of the file: the last whole lines, and whether something torn comes behind them.
 struct Tail {
-    last_line: Option<Vec<u8>>,
+    last_lines: Option<LastLines>,
     end: u64,
     torn: bool,
+}
+
+struct LastLines {
+    last: Vec<u8>,
+    /// `None` if the last is the first.
+    before: Option<Vec<u8>>,
 }
 
 impl Tail {
@@ -252,28 +289,48 @@ impl Tail {
             file.seek(SeekFrom::Start(start))?;
             let mut window = Vec::new();
             file.read_to_end(&mut window)?;
-            // Two line ends, or the beginning: a whole line between them, or nothing whole at all.
+            // Three line ends, or the beginning: two whole lines between them, or fewer whole ones at all.
             let mut ends = window.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
-            let (last, before) = (ends.next(), ends.next());
-            if start > 0 && before.is_none() {
+            let (last, before, first) = (ends.next(), ends.next(), ends.next());
+            if start > 0 && first.is_none() {
                 size *= 2;
                 continue;
             }
-            let last_line = last.map(|end| window[before.map_or(0, |before| before + 1)..end].to_vec());
+            let line = |after: Option<usize>, end: usize| window[after.map_or(0, |after| after + 1)..end].to_vec();
+            let last_lines =
+                last.map(|end| LastLines { last: line(before, end), before: before.map(|end| line(first, end)) });
             let end = last.map_or(start, |last| start + last as u64 + 1);
-            return Ok(Self { last_line, end, torn: end < length });
+            return Ok(Self { last_lines, end, torn: end < length });
         }
     }
 }
 
-fn last_link(line: &[u8]) -> Option<(u64, [u8; MAC_LEN])> {
+/// What the next entry goes on from.
+struct Link {
+    sequence: u64,
+    mac: [u8; MAC_LEN],
+    anchored: Anchored,
+}
+
+/// The last entry, if its MAC fits behind the one before.
+fn last_link(key: &Key, lines: &LastLines) -> Option<Link> {
     #[derive(serde::Deserialize)]
-    struct Sequence {
+    struct Read {
         seq: u64,
+        // Earlier versions had none.
+        #[serde(default)]
+        generations: Anchored,
     }
-    let (_, mac) = split_mac(line)?;
-    let Sequence { seq } = serde_json::from_slice(line).ok()?;
-    Some((seq, mac))
+    let previous = match &lines.before {
+        Some(line) => split_mac(line)?.1,
+        None => [0; MAC_LEN],
+    };
+    let (entry, mac) = split_mac(&lines.last)?;
+    if !bool::from(entry_mac(key, &previous, &entry).ct_eq(&mac)) {
+        return None;
+    }
+    let Read { seq, generations } = serde_json::from_slice(&lines.last).ok()?;
+    Some(Link { sequence: seq, mac, anchored: generations })
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

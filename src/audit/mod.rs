@@ -6,10 +6,14 @@
 //! 32 zero bytes.
 
 mod event;
+mod failures;
+mod generations;
 mod log;
 mod verify;
 
 pub use event::{Action, Actor, Event, Outcome, Target};
+pub use failures::{count_failed_unlock, record_failed_unlocks};
+pub use generations::{Anchored, Generations};
 pub use log::{AuditError, AuditLog};
 pub use verify::{Fault, Verdict, verify};
 

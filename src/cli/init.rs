@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::{Code, Configured, Failure, output};
 use crate::{
+    audit::AuditError,
     config::Config,
     offline::{self, OfflineError},
 };
@@ -37,7 +38,7 @@ pub(super) fn failure(error: &OfflineError) -> Failure {
     let code = match error {
         OfflineError::Config(_) | OfflineError::Unlock(_) => Code::Config,
         OfflineError::Vault(_) | OfflineError::EarlierLog(_) => Code::Data,
-        OfflineError::File(_) => Code::CantCreate,
+        OfflineError::File(_) | OfflineError::Audit(AuditError::File(_)) => Code::CantCreate,
         OfflineError::Crypto(_) => Code::System,
         OfflineError::Audit(_) | OfflineError::UnreadableLog { .. } => Code::Io,
     };

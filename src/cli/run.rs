@@ -9,16 +9,18 @@ use crate::daemon::{self, DaemonError};
 pub(super) struct Arguments {
     #[command(flatten)]
     configured: Configured,
+    /// Go on, this once, with a cache or a journal from before what the audit log knows of
+    #[arg(long)]
+    accept_rollback: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    daemon::run(&arguments.configured.config).map_err(|error| {
+    daemon::run(&arguments.configured.config, arguments.accept_rollback).map_err(|error| {
         let code = match error {
-            DaemonError::Config(_) | DaemonError::Unlock(_) | DaemonError::Token(..) | DaemonError::NotAToken(..) => {
-                Code::Config
-            }
-            DaemonError::Vault(_) | DaemonError::Cache(_) => Code::Data,
-            DaemonError::File(_) | DaemonError::Offline(_) | DaemonError::Ingest(_) => Code::CantCreate,
+            DaemonError::Config(_) | DaemonError::Unlock(_) | DaemonError::Token(_) => Code::Config,
+            DaemonError::Offline(ref error) => return super::init::failure(error),
+            DaemonError::Vault(_) | DaemonError::Stores(_) => Code::Data,
+            DaemonError::File(_) | DaemonError::Ingest(_) => Code::CantCreate,
             DaemonError::Audit(_) => Code::Io,
             DaemonError::Bind(_) | DaemonError::Running(_) => Code::Unavailable,
             DaemonError::Client(_) | DaemonError::System(..) => Code::System,

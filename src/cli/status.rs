@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Connected, Failure, api, output};
-use crate::status::{CycleReport, Posted, Problem};
+use crate::status::{CycleReport, Posted, Problem, Resealing};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -24,6 +24,7 @@ pub(super) struct Arguments {
 struct Status {
     version: String,
     vault: String,
+    epoch: Option<u32>,
     authentications: Counts,
     #[serde(flatten)]
     posted: Posted,
@@ -36,6 +37,7 @@ struct Counts {
     not_permitted: u64,
     not_enabled: u64,
     gone: u64,
+    damaged: u64,
     users: u64,
 }
 
@@ -45,16 +47,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn print(status: &Status, now: Timestamp) -> Result<(), Failure> {
-    let Counts { full, pending, not_permitted, not_enabled, gone, users } = &status.authentications;
-    let Posted { started_at, sync, ingest } = &status.posted;
+    let Counts { full, pending, not_permitted, not_enabled, gone, damaged, users } = &status.authentications;
+    let Posted { started_at, sync, ingest, resealing, problems } = &status.posted;
     let mut table = output::Rows::new(["what", "how it stands"]);
     table.add(["daemon", &format!("version {}, up since {started_at:.0}", status.version)]);
-    table.add(["vault", &status.vault]);
+    let epoch = status.epoch.map(|epoch| format!(", epoch {epoch}")).unwrap_or_default();
+    let resealing = resealing.map(|Resealing { done, total }| format!(", {done} of {total} records re-sealed"));
+    table.add(["vault", &format!("{}{epoch}{}", status.vault, resealing.unwrap_or_default())]);
     table.add(["end users", &users.to_string()]);
+    let damaged = if *damaged > 0 { format!(", {damaged} damaged") } else { String::new() };
     table.add([
         "authentications",
         &format!(
-            "{full} held in full, {not_permitted} not permitted, {not_enabled} not enabled, {pending} pending, {gone} gone"
+            "{full} held in full, {not_permitted} not permitted, {not_enabled} not enabled, {pending} pending, {gone} \
+             gone{damaged}"
         ),
     ]);
     let last = sync.last.as_ref().map_or_else(
@@ -71,7 +77,7 @@ fn print(status: &Status, now: Timestamp) -> Result<(), Failure> {
             ingest.accepted, ingest.rejected, ingest.pending, ingest.held
         ),
     ]);
-    let problems = sync.last.iter().flat_map(|last| &last.problems).chain(&ingest.problems);
+    let problems = problems.iter().chain(sync.last.iter().flat_map(|last| &last.problems)).chain(&ingest.problems);
     for Problem { what, hint } in problems {
         let hint = hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
         table.add(["problem", &format!("{what}{hint}")]);

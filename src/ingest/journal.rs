@@ -5,22 +5,32 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::intent::{Final, Follows, Intent, Journaled, Slip, Stage, Unfinished};
+use super::{
+    intent::{Final, Follows, Intent, Journaled, Rejected, Slip, Stage, Unfinished},
+    refusal::{Kind, Refusal},
+};
 use crate::{
     crypto::CryptoError,
     secret::SecretBytes,
-    vault::{DatabaseError, Durability, Keyring, Place, open_database},
+    system::stack,
+    vault::{
+        Continuity, Damaged, DatabaseError, Durability, IsLocked, Keyring, Keys, Place, RolledBack, open_database,
+    },
 };
 
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE intent (
         arrival     INTEGER PRIMARY KEY AUTOINCREMENT,
         id          BLOB NOT NULL UNIQUE,
@@ -30,15 +40,24 @@ const MIGRATIONS: [&str; 1] = ["
         context     BLOB NOT NULL,
         payload     BLOB NOT NULL
     ) STRICT;
-"];
+",
+    "
+    CREATE TABLE journal (
+        only       INTEGER PRIMARY KEY CHECK (only = 1),
+        generation INTEGER NOT NULL
+    ) STRICT;
+",
+];
 
 /// The journal. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Journal(Arc<Inner>);
+pub struct Journal(Arc<Inner>);
 
 struct Inner {
     connection: Mutex<Connection>,
     keyring: Arc<Keyring>,
+    /// Told the generation after each commit, which is on stable storage then.
+    settled: Arc<AtomicU64>,
 }
 
 /// Why the journal can't be used. Nothing is sent then.
@@ -47,12 +66,18 @@ pub enum JournalError {
     /// It can't be opened.
     #[error("the journal can't be opened")]
     Open(#[from] DatabaseError),
+    /// It is from before what the audit log knows of.
+    #[error("the journal was rolled back")]
+    RolledBack(#[from] RolledBack),
     /// It can't be read or written.
     #[error("the journal can't be read or written")]
     Sqlite(#[from] rusqlite::Error),
     /// Nothing can be sealed.
     #[error("a document can't be sealed")]
     Seal(#[from] CryptoError),
+    /// The vault is locked.
+    #[error(transparent)]
+    IsLocked(#[from] IsLocked),
     /// An intent is not what this vault wrote there.
     #[error("the intent {0} in the journal is damaged")]
     Damaged(Uuid),
@@ -76,18 +101,56 @@ struct Context {
     stage: Stage,
 }
 
+/// What re-sealing came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resealed {
+    /// How many intents there are.
+    pub seen: u64,
+    /// How many of them don't open in any epoch: they stay as they are.
+    pub damaged: u64,
+}
+
 impl Journal {
-    /// Opens or makes the journal.
-    pub(super) fn open(path: &Path, keyring: Arc<Keyring>) -> Result<Self, JournalError> {
+    /// Opens or makes the journal at `path`. `settled` is told the generation that is on stable storage, now and after
+    /// each commit.
+    ///
+    /// # Errors
+    /// [`JournalError::RolledBack`] when it is from before what `continuity` knows, or not there; others when it can't
+    /// be opened. It can't be rebuilt, so it is left as it is.
+    pub fn open(
+        path: &Path,
+        keyring: Arc<Keyring>,
+        continuity: Continuity,
+        settled: Arc<AtomicU64>,
+    ) -> Result<Self, JournalError> {
         let connection = open_database(path, Durability::Durable, &MIGRATIONS)?;
-        Ok(Self(Arc::new(Inner { connection: Mutex::new(connection), keyring })))
+        connection.execute("INSERT INTO journal (only, generation) VALUES (1, 0) ON CONFLICT DO NOTHING", [])?;
+        let found = connection.query_row("SELECT generation FROM journal", [], generation)?;
+        let goes_on_after = continuity.check(found)?;
+        if let Some(anchored) = goes_on_after {
+            connection.execute("UPDATE journal SET generation = ?1", [anchored.cast_signed()])?;
+        }
+        settled.fetch_max(goes_on_after.unwrap_or(found), Ordering::Relaxed);
+        Ok(Self(Arc::new(Inner { connection: Mutex::new(connection), keyring, settled })))
+    }
+
+    /// How many intents are not finished. Needs no keys.
+    ///
+    /// # Errors
+    /// [`JournalError::Sqlite`].
+    pub fn len(&self) -> Result<u64, JournalError> {
+        Ok(self.connection().query_row("SELECT count(*) FROM intent", [], generation)?)
+    }
+
+    /// Resolves once the vault is unlocked; at once if it is.
+    pub(super) async fn unlocked(&self) {
+        self.0.keyring.unlocked().await;
     }
 
     /// Whether an intent is in the journal. Blocks.
     pub(super) fn holds(&self, id: Uuid) -> Result<bool, JournalError> {
-        let found = self.with(|connection| {
-            connection.query_row("SELECT 1 FROM intent WHERE id = ?1", [id.as_bytes()], |_| Ok(())).optional()
-        })?;
+        let query = "SELECT 1 FROM intent WHERE id = ?1";
+        let found = self.connection().query_row(query, [id.as_bytes()], |_| Ok(())).optional()?;
         Ok(found.is_some())
     }
 
@@ -95,13 +158,13 @@ impl Journal {
     pub(super) fn admit(&self, slip: Slip, document: &SecretBytes) -> Result<Intent<Journaled>, JournalError> {
         let stage = Stage::Journaled(Journaled {});
         let received_at = slip.received_at.as_millisecond();
-        let payload = self.0.keyring.seal(&payload_place(&slip.id, &[received_at]), document.expose_secret())?;
-        let context = self.seal(&slip, &stage, 0)?;
-        self.with(|connection| {
-            connection.execute(
-                "INSERT INTO intent (id, received_at, state, revision, context, payload) VALUES (?1, ?2, ?3, 0, ?4, ?5)",
-                params![slip.id.as_bytes(), received_at, stage.code(), context, payload],
-            )
+        self.commit(|transaction, keys| {
+            let payload = keys.seal(&payload_place(&slip.id, &[received_at]), document.expose_secret())?;
+            let context = seal(keys, &slip, &stage, 0)?;
+            let sql =
+                "INSERT INTO intent (id, received_at, state, revision, context, payload) VALUES (?1, ?2, ?3, 0, ?4, ?5)";
+            transaction.execute(sql, params![slip.id.as_bytes(), received_at, stage.code(), context, payload])?;
+            Ok(())
         })?;
         Ok(Intent { slip, state: Journaled {}, revision: 0 })
     }
@@ -115,11 +178,11 @@ impl Journal {
     pub(super) async fn document(&self, slip: &Slip) -> Result<SecretBytes, JournalError> {
         let (id, received_at) = (slip.id, slip.received_at.as_millisecond());
         self.blocking(move |journal| {
-            let payload: Vec<u8> = journal.with(|connection| {
-                connection.query_row("SELECT payload FROM intent WHERE id = ?1", [id.as_bytes()], |row| row.get(0))
-            })?;
+            let keys = journal.0.keyring.keys()?;
+            let query = "SELECT payload FROM intent WHERE id = ?1";
+            let payload: Vec<u8> = journal.connection().query_row(query, [id.as_bytes()], |row| row.get(0))?;
             let place = payload_place(&id, std::slice::from_ref(&received_at));
-            journal.0.keyring.open(&place, &payload).map_err(|_| JournalError::Damaged(id))
+            keys.open(&place, &payload).map_err(|_| JournalError::Damaged(id))
         })
         .await
     }
@@ -127,70 +190,117 @@ impl Journal {
     /// Commits the next state of an intent. If that fails the intent is as the journal has it.
     pub(super) async fn advance<A, B: Follows<A>>(&self, intent: Intent<A>, to: B) -> Result<Intent<B>, JournalError> {
         let (slip, revision, stage) = (intent.slip, intent.revision + 1, to.clone().into());
-        let slip = self
-            .blocking(move |journal| {
-                let context = journal.seal(&slip, &stage, revision)?;
-                let changed = journal.with(|connection| {
-                    connection.execute(
-                        "UPDATE intent SET state = ?1, revision = ?2, context = ?3 WHERE id = ?4 AND revision = ?2 - 1",
-                        params![stage.code(), revision.cast_signed(), context, slip.id.as_bytes()],
-                    )
-                })?;
-                if changed == 1 { Ok(slip) } else { Err(JournalError::Damaged(slip.id)) }
-            })
-            .await?;
+        let slip = self.blocking(move |journal| journal.write_stage(&slip, &stage, revision).map(|()| slip)).await?;
         Ok(Intent { slip, state: to, revision })
+    }
+
+    fn write_stage(&self, slip: &Slip, stage: &Stage, revision: u64) -> Result<(), JournalError> {
+        self.commit(|transaction, keys| {
+            let context = seal(keys, slip, stage, revision)?;
+            let changed = transaction.execute(
+                "UPDATE intent SET state = ?1, revision = ?2, context = ?3 WHERE id = ?4 AND revision = ?2 - 1",
+                params![stage.code(), revision.cast_signed(), context, slip.id.as_bytes()],
+            )?;
+            if changed == 1 { Ok(()) } else { Err(JournalError::Damaged(slip.id)) }
+        })
     }
 
     /// Takes an intent out, once its outcome is written.
     pub(super) async fn finish<S: Final>(&self, intent: Intent<S>) -> Result<(), JournalError> {
         let id = intent.slip.id;
         self.blocking(move |journal| {
-            journal.with(|connection| connection.execute("DELETE FROM intent WHERE id = ?1", [id.as_bytes()]))
+            journal.commit(|transaction, _| {
+                transaction.execute("DELETE FROM intent WHERE id = ?1", [id.as_bytes()])?;
+                Ok(())
+            })
         })
         .await
-        .map(|_| ())
+    }
+
+    /// Re-seals what earlier epochs sealed, all of it in one commit: there are few intents at a time.
+    ///
+    /// # Errors
+    /// [`JournalError`]; nothing was changed then.
+    pub async fn reseal(&self) -> Result<Resealed, JournalError> {
+        self.blocking(|journal| {
+            let mut resealed = Resealed::default();
+            journal.commit(|transaction, keys| {
+                let rows = read_rows(transaction)?;
+                for row in &rows {
+                    let payload: Vec<u8> =
+                        transaction
+                            .query_row("SELECT payload FROM intent WHERE id = ?1", [&row.id], |row| row.get(0))?;
+                    match row.resealed(keys, &payload) {
+                        Ok((None, None)) => {}
+                        Ok((context, payload)) => {
+                            let sql = "UPDATE intent SET context = coalesce(?2, context), \
+                                       payload = coalesce(?3, payload) WHERE id = ?1";
+                            transaction.execute(sql, params![row.id, context, payload])?;
+                        }
+                        Err(Damaged) => resealed.damaged += 1,
+                    }
+                }
+                resealed.seen = rows.len() as u64;
+                Ok(())
+            })?;
+            Ok(resealed)
+        })
+        .await
+    }
+
+    /// Makes a journal safe that comes out of a backup: what was waiting then may have been sent since. It is rejected,
+    /// so that the document comes back to whoever dropped it. Gives how many those are. Blocks.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn reject_those_waiting(&self) -> Result<usize, JournalError> {
+        let waiting = self.read_contents()?.unfinished.into_iter().filter_map(|intent| match intent {
+            Unfinished::Journaled(intent) => Some(intent),
+            // What was sent is reconciled by what Tray lists, and the others are settled.
+            _ => None,
+        });
+        let mut rejected = 0;
+        for intent in waiting {
+            let refusal = Refusal::new(Kind::Restored, Kind::Restored.clause())
+                .hint("look whether Tray has it; if not, drop it again");
+            let stage = Stage::Rejected(Rejected { refusal, at: now() });
+            self.write_stage(&intent.slip, &stage, intent.revision + 1)?;
+            rejected += 1;
+        }
+        Ok(rejected)
     }
 
     fn read_contents(&self) -> Result<Contents, JournalError> {
-        type Row = (Vec<u8>, i64, i64, i64, Vec<u8>);
-        let rows = self.with(|connection| {
-            let mut select = connection
-                .prepare_cached("SELECT id, received_at, state, revision, context FROM intent ORDER BY arrival")?;
-            let row = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Row> {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-            };
-            select.query_map([], row)?.collect::<rusqlite::Result<Vec<_>>>()
-        })?;
+        let keys = self.0.keyring.keys()?;
+        let rows = read_rows(&self.connection())?;
         let mut contents = Contents { unfinished: Vec::new(), damaged: Vec::new() };
-        for (id, received_at, state, revision, context) in rows {
-            let revision = revision.cast_unsigned();
-            let opened = self.open_context(&id, revision, received_at, state, &context);
-            match opened {
-                Some(Context { slip, stage }) => contents.unfinished.push(Unfinished::new(slip, revision, stage)),
-                None => contents.damaged.push(Uuid::from_slice(&id).unwrap_or_default()),
+        for row in rows {
+            match row.open(&keys) {
+                Some(Context { slip, stage }) => {
+                    contents.unfinished.push(Unfinished::new(slip, row.revision.cast_unsigned(), stage));
+                }
+                None => contents.damaged.push(Uuid::from_slice(&row.id).unwrap_or_default()),
             }
         }
         Ok(contents)
     }
 
-    fn open_context(&self, id: &[u8], revision: u64, received_at: i64, state: i64, sealed: &[u8]) -> Option<Context> {
-        let place = Place { table: "intent", column: "context", record: id, revision, times: &[received_at, state] };
-        let opened = self.0.keyring.open(&place, sealed).ok()?;
-        serde_json::from_slice(opened.expose_secret()).ok()
+    /// One transaction, and one generation. The keys are taken within it: see [`Keyring::keys`].
+    fn commit(&self, act: impl FnOnce(&Connection, &Keys) -> Result<(), JournalError>) -> Result<(), JournalError> {
+        let mut connection = self.connection();
+        let keys = self.0.keyring.keys()?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        act(&transaction, &keys)?;
+        let next = "UPDATE journal SET generation = generation + 1 RETURNING generation";
+        let generation = transaction.query_row(next, [], generation)?;
+        transaction.commit()?;
+        self.0.settled.fetch_max(generation, Ordering::Relaxed);
+        Ok(())
     }
 
-    fn seal(&self, slip: &Slip, stage: &Stage, revision: u64) -> Result<Vec<u8>, JournalError> {
-        let times = [slip.received_at.as_millisecond(), stage.code()];
-        let place = Place { table: "intent", column: "context", record: slip.id.as_bytes(), revision, times: &times };
-        let context = serde_json::to_vec(&Context { slip: slip.clone(), stage: stage.clone() });
-        let context = context.unwrap_or_else(|_| unreachable!("a context has string keys and plain values"));
-        Ok(self.0.keyring.seal(&place, &context)?)
-    }
-
-    fn with<T>(&self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
-        let connection = self.0.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(act(&connection)?)
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A panic drops its transaction, which rolls back.
+        self.0.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A commit waits for the disk: not on a thread that others wait for.
@@ -199,8 +309,66 @@ impl Journal {
         act: impl FnOnce(&Self) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
         let journal = self.clone();
-        tokio::task::spawn_blocking(move || act(&journal)).await.map_err(|_| JournalError::Gone)?
+        let act = move || {
+            let outcome = act(&journal);
+            stack::wipe();
+            outcome
+        };
+        tokio::task::spawn_blocking(act).await.map_err(|_| JournalError::Gone)?
     }
+}
+
+/// A row, but for its payload.
+struct Row {
+    id: Vec<u8>,
+    received_at: i64,
+    state: i64,
+    revision: i64,
+    context: Vec<u8>,
+}
+
+impl Row {
+    fn place<'a>(&'a self, times: &'a [i64; 2]) -> Place<'a> {
+        Place { table: "intent", column: "context", record: &self.id, revision: self.revision.cast_unsigned(), times }
+    }
+
+    fn open(&self, keys: &Keys) -> Option<Context> {
+        let opened = keys.open(&self.place(&[self.received_at, self.state]), &self.context).ok()?;
+        serde_json::from_slice(opened.expose_secret()).ok()
+    }
+
+    /// The context and the payload in the current epoch, each where it is not yet.
+    fn resealed(&self, keys: &Keys, payload: &[u8]) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), Damaged> {
+        let context = keys.reseal(&self.place(&[self.received_at, self.state]), &self.context)?;
+        let id = Uuid::from_slice(&self.id).map_err(|_| Damaged)?;
+        Ok((context, keys.reseal(&payload_place(&id, &[self.received_at]), payload)?))
+    }
+}
+
+fn read_rows(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
+    let query = "SELECT id, received_at, state, revision, context FROM intent ORDER BY arrival";
+    let row = |row: &rusqlite::Row<'_>| {
+        Ok(Row {
+            id: row.get(0)?,
+            received_at: row.get(1)?,
+            state: row.get(2)?,
+            revision: row.get(3)?,
+            context: row.get(4)?,
+        })
+    };
+    connection.prepare_cached(query)?.query_map([], row)?.collect()
+}
+
+fn seal(keys: &Keys, slip: &Slip, stage: &Stage, revision: u64) -> Result<Vec<u8>, CryptoError> {
+    let times = [slip.received_at.as_millisecond(), stage.code()];
+    let place = Place { table: "intent", column: "context", record: slip.id.as_bytes(), revision, times: &times };
+    let context = serde_json::to_vec(&Context { slip: slip.clone(), stage: stage.clone() });
+    let context = context.unwrap_or_else(|_| unreachable!("a context has string keys and plain values"));
+    keys.seal(&place, &context)
+}
+
+fn generation(row: &rusqlite::Row<'_>) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(0).map(i64::cast_unsigned)
 }
 
 fn payload_place<'a>(id: &'a Uuid, times: &'a [i64]) -> Place<'a> {
@@ -237,6 +405,10 @@ mod tests {
         vault::create(dir, &[NewSlot::Raw { key: &key }]).expect("a vault").into_keyring()
     }
 
+    fn open(path: &Path, keyring: Arc<Keyring>) -> Journal {
+        Journal::open(path, keyring, Continuity::default(), Arc::default()).expect("a journal")
+    }
+
     fn slip(number: u128) -> Slip {
         Slip { id: Uuid::from_u128(number), file: format!("file {number}"), action: Action::Delete, received_at: now() }
     }
@@ -251,7 +423,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("journal.db");
         let keyring = keyring(&dir.path().join("vault"));
-        let open = || Journal::open(&path, Arc::clone(&keyring)).expect("a journal");
+        let open = || open(&path, Arc::clone(&keyring));
         let document = SecretBytes::new(b"document".to_vec());
         {
             let journal = open();
@@ -300,8 +472,7 @@ mod tests {
     #[tokio::test]
     async fn a_row_that_was_tampered_with_is_damaged_and_an_old_state_goes_nowhere() {
         let dir = tempfile::tempdir().expect("a directory");
-        let journal =
-            Journal::open(&dir.path().join("journal.db"), keyring(&dir.path().join("vault"))).expect("a journal");
+        let journal = open(&dir.path().join("journal.db"), keyring(&dir.path().join("vault")));
         let document = SecretBytes::new(b"document".to_vec());
         let one = journal.admit(slip(1), &document).expect("admitted");
         let (again, copy) = (one.slip.clone(), Intent { slip: one.slip.clone(), state: Journaled {}, revision: 0 });
@@ -309,14 +480,12 @@ mod tests {
         let stale = journal.advance(copy, sent()).await;
         assert!(matches!(stale, Err(JournalError::Damaged(id)) if id == again.id));
 
-        journal.with(|connection| connection.execute("UPDATE intent SET state = 1", [])).expect("tampered");
+        journal.connection().execute("UPDATE intent SET state = 1", []).expect("tampered");
         let contents = journal.contents().await.expect("readable");
         assert_eq!((contents.unfinished.len(), contents.damaged), (0, vec![again.id]));
         let other = journal.admit(slip(2), &document).expect("admitted").slip;
         let swap = "UPDATE intent SET payload = (SELECT payload FROM intent WHERE id = ?1) WHERE id = ?2";
-        journal
-            .with(|connection| connection.execute(swap, [other.id.as_bytes(), again.id.as_bytes()]))
-            .expect("tampered");
+        journal.connection().execute(swap, [other.id.as_bytes(), again.id.as_bytes()]).expect("tampered");
         assert!(matches!(journal.document(&again).await, Err(JournalError::Damaged(_))));
     }
 }

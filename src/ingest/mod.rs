@@ -38,10 +38,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch as channel};
 
 use self::{
-    environments::Environments, intake::Intake, journal::Journal, layout::Layout, line::Line, plan::Planner,
-    retry::Retries, upstream::Upstream, watch::Watch,
+    environments::Environments, intake::Intake, layout::Layout, line::Line, plan::Planner, retry::Retries,
+    upstream::Upstream, watch::Watch,
 };
-pub use self::{journal::JournalError, layout::LayoutError};
+pub use self::{
+    journal::{Journal, JournalError},
+    layout::LayoutError,
+};
 use crate::{
     audit::AuditLog,
     policy::Policy,
@@ -49,11 +52,8 @@ use crate::{
     status::{Board, SyncRequest},
     task::{Shutdown, TaskError},
     tray::Tray,
-    vault::{Cache, Keyring},
+    vault::Cache,
 };
-
-/// The journal's file in the state directory.
-const JOURNAL: &str = "journal.db";
 
 /// Events come in swarms: one look serves those of this time.
 const SWARM: Duration = Duration::from_millis(50);
@@ -122,10 +122,8 @@ impl Config {
 
 /// What ingest works with.
 pub struct Dependencies {
-    /// Where `journal.db` is.
-    pub state_dir: PathBuf,
-    /// Seals the journal.
-    pub keyring: Arc<Keyring>,
+    /// What it has taken in.
+    pub journal: Journal,
     /// The client.
     pub tray: Arc<Tray>,
     /// Who it acts as.
@@ -145,9 +143,6 @@ pub struct Dependencies {
 /// Why ingest can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    /// The journal can't be opened.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
     /// The drop directory can't be made, or can't be trusted.
     #[error(transparent)]
     Directory(#[from] LayoutError),
@@ -158,7 +153,7 @@ impl IngestError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Directory(LayoutError::File(error)) => error.hint(),
-            _ => None,
+            Self::Directory(_) => None,
         }
     }
 }
@@ -172,16 +167,15 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Makes the drop directory and opens the journal.
+    /// Makes the drop directory.
     ///
     /// # Errors
     /// [`IngestError`].
     pub fn open(config: Config, deps: Dependencies) -> Result<Self, IngestError> {
-        let Dependencies { state_dir, keyring, tray, principals, cache, sync, audit, policy, board } = deps;
+        let Dependencies { journal, tray, principals, cache, sync, audit, policy, board } = deps;
         let Some(directory) = config.directory.clone() else { return Ok(Self { config, board, line: None }) };
         let layout = Layout::new(directory);
         layout.prepare()?;
-        let journal = Journal::open(&state_dir.join(JOURNAL), keyring)?;
         let environments = Environments::new(Arc::clone(&principals));
         let planner = Planner { tray, principals, cache, audit: audit.clone(), policy, environments };
         let intake = Intake {
@@ -206,6 +200,10 @@ impl Ingest {
             return Ok(());
         };
         loop {
+            tokio::select! {
+                () = line.intake.journal.unlocked() => {}
+                () = shutdown.requested() => return Ok(()),
+            }
             let mut draining = shutdown.clone();
             let patience_is_over = async {
                 draining.requested().await;

@@ -88,7 +88,7 @@ pub(super) fn reject_document(
             Err(error) if error.is_already_there() => {
                 // Ours if an earlier try got as far as this.
                 let there = read_private(path, u64::try_from(document.expose_secret().len()).unwrap_or(u64::MAX));
-                Ok(there.is_ok_and(|there| there.equals(document)))
+                Ok(there.is_ok_and(|there| SecretBytes::from(there).equals(document)))
             }
             other => other.map(|()| true),
         }
@@ -159,7 +159,7 @@ fn place(
 fn is_of(path: &Path, intent: Uuid) -> bool {
     read_private(path, NOTE_LEN)
         .ok()
-        .and_then(|note| serde_json::from_slice::<Note>(note.expose_secret()).ok())
+        .and_then(|note| serde_json::from_slice::<Note>(&note).ok())
         .is_some_and(|note| note.intent == intent)
 }
 

@@ -45,6 +45,8 @@ pub(super) enum Kind {
     Policy,
     /// Tray said no.
     Tray,
+    /// It comes out of a backup, and may have been sent since.
+    Restored,
 }
 
 impl Kind {
@@ -57,6 +59,7 @@ impl Kind {
             Self::Schema => "the document breaks its service's schema",
             Self::Policy => "the update needs a full read that is not permitted",
             Self::Tray => "Tray refused it",
+            Self::Restored => "it comes out of a backup and may have been sent since",
         }
     }
 }

@@ -30,6 +30,18 @@ pub(super) enum ApiError {
     AuditUnavailable,
     /// 503: what is sealed can't be read.
     CacheUnavailable,
+    /// 503: the vault is locked.
+    Locked,
+    /// 403: the key that was presented opens no slot.
+    WrongKey,
+    /// 400: the daemon has no key of its own to unlock with.
+    KeyNeeded,
+    /// 409: the vault is unlocked already.
+    IsUnlocked,
+    /// 409: the last rotation is not through.
+    Rotating,
+    /// 503: the vault's header or keys can't be had.
+    VaultUnavailable,
     /// 503: the daemon is stopping.
     Stopping,
 }
@@ -50,6 +62,14 @@ impl ApiError {
             }
             Self::CacheUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "cache_unavailable", "the sealed cache can't be read")
+            }
+            Self::Locked => (StatusCode::SERVICE_UNAVAILABLE, "locked", "the vault is locked"),
+            Self::WrongKey => (StatusCode::FORBIDDEN, "wrong_key", "no key slot opens with this key"),
+            Self::KeyNeeded => (StatusCode::BAD_REQUEST, "key_needed", "the vault's passphrase has to be given"),
+            Self::IsUnlocked => (StatusCode::CONFLICT, "unlocked", "the vault is unlocked already"),
+            Self::Rotating => (StatusCode::CONFLICT, "rotating", "the last rotation is not through yet"),
+            Self::VaultUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "vault_unavailable", "the vault can't do it now; the log says why")
             }
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping", "the daemon is stopping"),
         }

@@ -4,6 +4,7 @@
 mod answer;
 mod client;
 mod listener;
+mod manage;
 mod routes;
 mod server;
 
@@ -18,6 +19,7 @@ pub use server::Server;
 
 use crate::{
     audit::AuditLog,
+    custody::Custody,
     policy::Policy,
     status::{Board, SyncRequest},
     vault::Cache,
@@ -47,6 +49,8 @@ impl Default for Config {
 pub struct Api {
     /// The sealed cache.
     pub cache: Cache,
+    /// Locks, unlocks and rotates.
+    pub custody: Arc<Custody>,
     /// Where every decision is recorded first.
     pub audit: AuditLog,
     /// Who may do what.

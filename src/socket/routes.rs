@@ -17,18 +17,20 @@ use uuid::Uuid;
 use super::{
     Api,
     answer::{self, ApiError},
+    manage,
 };
 use crate::{
     audit::{Action, Actor, Event, Outcome, Target},
     authentication::{AuthenticationId, Metadata},
+    clauses::clauses,
     pointer,
-    policy::{AccessDecision, Caller, Grant, Refusal},
+    policy::{AccessDecision, Caller, Grant, Policy, Refusal},
     secret::SecretBytes,
-    status::{CycleReport, Posted, SyncRequest},
+    status::{CycleReport, Posted, Problem, SyncRequest},
     vault::{CacheError, Counts, Filter, GoneReason, Record, State as Held},
 };
 
-/// The largest body of a request, in bytes. None of the routes reads one yet.
+/// The largest body of a request, in bytes: a passphrase.
 const BODY_LIMIT: usize = 64 * 1024;
 
 pub(super) fn router(api: Arc<Api>) -> Router {
@@ -40,6 +42,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/v1/authentications/{id}", get(metadata))
         .route("/v1/authentications/{id}/full", get(full))
         .route("/v1/sync", post(sync))
+        .merge(manage::routes())
         .fallback(async || ApiError::NoRoute.answer(Uuid::new_v4()))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed.answer(Uuid::new_v4()))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -47,18 +50,40 @@ pub(super) fn router(api: Arc<Api>) -> Router {
 }
 
 /// One request: who asks, under which id.
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     api: &'a Api,
     caller: Caller,
     id: Uuid,
 }
 
 impl<'a> Asked<'a> {
-    fn new(api: &'a Api, caller: Caller) -> Self {
+    pub(super) fn new(api: &'a Api, caller: Caller) -> Self {
         Self { api, caller, id: Uuid::new_v4() }
     }
 
-    fn event(&self, action: Action, outcome: Outcome) -> Event {
+    /// The request's id.
+    pub(super) fn id(&self) -> Uuid {
+        self.id
+    }
+
+    pub(super) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    pub(super) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.api.policy.borrow())
+    }
+
+    /// An error, which is recorded, while the vault is locked: nobody can be decided on, or answered.
+    fn unlocked(&self, action: Action, target: Target) -> Result<(), ApiError> {
+        if self.api.cache.keyring().is_unlocked() {
+            return Ok(());
+        }
+        let event = self.event(action, Outcome::Refused).on(target).because(ApiError::Locked.message());
+        Err(self.record(&event).err().unwrap_or(ApiError::Locked))
+    }
+
+    pub(super) fn event(&self, action: Action, outcome: Outcome) -> Event {
         let Caller { uid, gids, .. } = &self.caller;
         let gid = gids.first().copied().unwrap_or_default();
         let unit = self.caller.unit().map(str::to_owned);
@@ -81,17 +106,20 @@ impl<'a> Asked<'a> {
     }
 
     /// Records a refusal; the error to answer with.
-    fn refused(&self, action: Action, target: Target, refusal: Refusal) -> ApiError {
+    pub(super) fn refused(&self, action: Action, target: Target, refusal: Refusal) -> ApiError {
         let event = self.event(action, Outcome::Refused).on(target).because(refusal.as_str());
         self.record(&event).err().unwrap_or(ApiError::Forbidden)
     }
 
     fn unreadable(error: &CacheError) -> ApiError {
+        if error.is_locked() {
+            return ApiError::Locked;
+        }
         tracing::error!(%error, "the cache could not be read");
         ApiError::CacheUnavailable
     }
 
-    fn answer(&self, outcome: Result<Response<Body>, ApiError>) -> Response<Body> {
+    pub(super) fn answer(&self, outcome: Result<Response<Body>, ApiError>) -> Response<Body> {
         outcome.unwrap_or_else(|error| error.answer(self.id))
     }
 }
@@ -122,17 +150,49 @@ async fn status(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller
     struct Status {
         version: &'static str,
         vault: &'static str,
+        /// The epoch that seals; none while the vault is locked.
+        epoch: Option<u32>,
         authentications: Counts,
         #[serde(flatten)]
         posted: Posted,
     }
     let asked = Asked::new(&api, caller);
-    let counts = api.cache.counts().map_err(|error| Asked::unreadable(&error));
-    asked.answer(counts.map(|authentications| {
-        let status =
-            Status { version: env!("CARGO_PKG_VERSION"), vault: "unlocked", authentications, posted: api.board.read() };
-        answer::json(StatusCode::OK, asked.id, &status)
-    }))
+    let (counts, keys) = (api.cache.counts(), api.cache.keyring().keys().ok());
+    let mut posted = api.board.read();
+    posted.problems.extend(in_the_way(&api, &counts));
+    let status = Status {
+        version: env!("CARGO_PKG_VERSION"),
+        vault: if keys.is_some() { "unlocked" } else { "locked" },
+        epoch: keys.map(|keys| keys.epoch()),
+        authentications: counts.unwrap_or_default(),
+        posted,
+    };
+    answer::json(StatusCode::OK, asked.id, &status)
+}
+
+/// What is wrong with the vault and its cache now.
+fn in_the_way(api: &Api, counts: &Result<Counts, CacheError>) -> Vec<Problem> {
+    let problem = |what: String, hint: &str| Problem { what, hint: Some(hint.to_owned()) };
+    let mut problems = Vec::new();
+    if !api.cache.keyring().is_unlocked() {
+        problems.push(problem("the vault is locked".to_owned(), "trayvault unlock"));
+    }
+    match counts {
+        Ok(Counts { damaged: 0, .. }) => {}
+        Ok(Counts { damaged, .. }) => {
+            let what = format!("{damaged} records were damaged and are quarantined");
+            problems.push(problem(what, "they are pulled again; does the disk fail?"));
+        }
+        Err(error) => {
+            let what = format!("the cache can't be read: {}", clauses(error));
+            problems.push(problem(what, "a damaged file is set aside, and rebuilt from Tray"));
+        }
+    }
+    if let Some(reason) = api.cache.write_failure() {
+        let what = format!("the cache can't be written, what it holds is read: {reason}");
+        problems.push(problem(what, "is the disk full, or read-only?"));
+    }
+    problems
 }
 
 async fn live() -> Response<Body> {
@@ -143,6 +203,7 @@ async fn live() -> Response<Body> {
 async fn ready(State(api): State<Arc<Api>>) -> Response<Body> {
     let id = Uuid::new_v4();
     match api.cache.generation() {
+        Ok(_) if !api.cache.keyring().is_unlocked() => ApiError::Locked.answer(id),
         Ok(_) => answer::json(StatusCode::OK, id, &serde_json::json!({ "status": "ready" })),
         Err(error) => Asked::unreadable(&error).answer(id),
     }
@@ -172,6 +233,7 @@ async fn list(
         let policy = Arc::clone(&api.policy.borrow());
         let decision = policy.access_any(&asked.caller, Grant::Metadata);
         asked.decided(Action::List, decision)?;
+        asked.unlocked(Action::List, Target::default())?;
         let listing = api.cache.list(&filter(&api, query.0)?).map_err(|error| Asked::unreadable(&error))?;
         let granted = |record: &Record| {
             matches!(policy.access(&asked.caller, Grant::Metadata, &record.metadata), AccessDecision::Granted { .. })
@@ -222,6 +284,7 @@ fn authorised<T>(
     prepare: impl FnOnce(Record) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
     let id: AuthenticationId = id.parse().map_err(|_| ApiError::BadRequest("the id of an authentication is a UUID"))?;
+    asked.unlocked(action, Target { authentication: Some(id), ..Target::default() })?;
     let record = asked.api.cache.record(id).map_err(|error| Asked::unreadable(&error))?;
     let policy = Arc::clone(&asked.api.policy.borrow());
     let (target, decision) = match &record {
@@ -316,7 +379,8 @@ fn reveal(record: &Record, body: &SecretBytes, field: Option<&str>) -> Result<Se
 async fn sync(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response<Body> {
     let asked = Asked::new(&api, caller);
     let decision = api.policy.borrow().access_any(&asked.caller, Grant::Sync);
-    let report = match asked.decided(Action::RequestSync, decision) {
+    let decided = asked.decided(Action::RequestSync, decision);
+    let report = match decided.and_then(|()| asked.unlocked(Action::RequestSync, Target::default())) {
         Ok(()) => request_sync(&api).await,
         Err(error) => Err(error),
     };

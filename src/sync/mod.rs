@@ -17,11 +17,12 @@ use tokio::{
 
 use self::principal::Asked;
 use crate::{
-    audit::AuditLog,
+    audit::{Action, AuditLog, Event, Outcome},
     authentication::Owner,
+    clauses::clauses,
     policy::Policy,
     principals::Principals,
-    status::{Board, CycleReport, SyncRequest},
+    status::{Board, CycleReport, Problem, SyncRequest},
     task::{Shutdown, TaskError},
     tray::Tray,
     vault::Cache,
@@ -88,6 +89,8 @@ pub struct Dependencies {
 pub struct Sync {
     config: watch::Receiver<Config>,
     cycles: cycle::Cycles,
+    cache: Cache,
+    audit: AuditLog,
     requests: mpsc::Receiver<SyncRequest>,
     board: Board,
 }
@@ -100,7 +103,8 @@ impl Sync {
         requests: mpsc::Receiver<SyncRequest>,
         board: Board,
     ) -> Self {
-        Self { config, cycles: cycle::Cycles::new(dependencies), requests, board }
+        let (cache, audit) = (dependencies.cache.clone(), dependencies.audit.clone());
+        Self { config, cycles: cycle::Cycles::new(dependencies), cache, audit, requests, board }
     }
 
     /// Runs a cycle at once, then on the interval and on request, until the shutdown.
@@ -110,12 +114,18 @@ impl Sync {
     pub async fn run(mut self, mut shutdown: Shutdown) -> Result<(), TaskError> {
         let mut due = Instant::now();
         loop {
+            tokio::select! {
+                () = self.cache.keyring().unlocked() => {}
+                () = shutdown.requested() => return Ok(()),
+            }
             let config = self.config.borrow_and_update().clone();
             let requests = tokio::select! {
                 biased;
                 () = shutdown.requested() => return Ok(()),
                 () = tokio::time::sleep_until(due) => Vec::new(),
                 Some(request) = self.requests.recv() => vec![request],
+                // What is damaged is pulled again, whoever found it.
+                () = self.cache.damage_found() => vec![SyncRequest::everything().0],
                 Ok(()) = self.config.changed() => {
                     due = due.min(Instant::now() + self.config.borrow().interval);
                     continue;
@@ -156,11 +166,13 @@ impl Sync {
     }
 
     async fn cycle(&self, everything: bool, asked: Asked, owners: BTreeSet<Owner>, config: &Config) -> CycleReport {
+        self.replace_damaged_file().await;
         let report = if everything {
             self.cycles.run(asked, config).await
         } else {
             self.cycles.run_for(owners.into_iter().collect(), config).await
         };
+        self.settle().await;
         tracing::info!(
             everything,
             principals = report.principals,
@@ -171,6 +183,42 @@ impl Sync {
             "synchronised"
         );
         report
+    }
+}
+
+impl Sync {
+    /// A file that is damaged is set aside, and the cycle fills an empty one. If that can't be done or recorded, the next
+    /// cycle tries again.
+    async fn replace_damaged_file(&self) {
+        let Some(reason) = self.cache.damaged_file() else { return };
+        let event = |outcome| Event::new(Action::Rebuild, outcome).because("the cache is damaged: it is set aside");
+        let rebuilt = match self.audit.record_synced(&event(Outcome::Begun)) {
+            Ok(()) => self.cache.rebuild().await.map_err(|error| clauses(&error)),
+            Err(error) => Err(clauses(&error)),
+        };
+        match rebuilt {
+            Ok(()) => {
+                tracing::error!(reason, "the cache was damaged: it is set aside, and rebuilt from Tray");
+                let what = format!("the cache was damaged and is rebuilt from Tray: {reason}");
+                let hint = Some("what was there is in the state directory's damaged/; does the disk fail?".to_owned());
+                self.board.post(|posted| posted.problems.push(Problem { what, hint }));
+            }
+            Err(error) => tracing::error!(error, "the damaged cache can't be replaced"),
+        }
+    }
+
+    /// Puts what the cycle wrote on stable storage, and records its generation where that is news: a file from before is
+    /// told by it.
+    async fn settle(&self) {
+        let before = self.audit.generations().now().cache;
+        if let Err(error) = self.cache.settle().await {
+            tracing::warn!(error = clauses(&error), "the cache could not be put on stable storage");
+        }
+        if self.audit.generations().now().cache > before
+            && let Err(error) = self.audit.record(&Event::new(Action::SettleCache, Outcome::Done))
+        {
+            tracing::error!(error = clauses(&error), "the cache's generation could not be recorded");
+        }
     }
 }
 

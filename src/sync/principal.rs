@@ -153,14 +153,16 @@ impl Worker {
         let policy = Arc::clone(&policy.borrow());
         let metadata: HashMap<_, _> =
             listed.into_iter().map(|one| (one.id, one.into_metadata(owner.clone()))).collect();
-        let remote: Vec<_> = metadata
+        let remote = metadata
             .values()
-            .map(|one| Remote {
-                id: one.id,
-                metadata: cache.metadata_fingerprint(one),
-                permitted: matches!(policy.pull(one), PullDecision::Permitted { .. }),
+            .map(|one| {
+                Ok(Remote {
+                    id: one.id,
+                    metadata: cache.metadata_fingerprint(one)?,
+                    permitted: matches!(policy.pull(one), PullDecision::Permitted { .. }),
+                })
             })
-            .collect();
+            .collect::<Result<Vec<_>, CacheError>>()?;
         tally.not_permitted = remote.iter().filter(|one| !one.permitted).count();
 
         let now = Timestamp::now();

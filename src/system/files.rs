@@ -9,8 +9,6 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, open};
 use zeroize::Zeroizing;
 
-use crate::secret::SecretBytes;
-
 /// A file or directory that can't be used, or that must not be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -97,17 +95,17 @@ impl FileError {
 
 /// Reads a file that nobody else may read: a regular file (no symbolic link), owned by us or root, without any
 /// access for group and others, of at most `limit` bytes.
-pub fn read_private(path: &Path, limit: u64) -> Result<SecretBytes, FileError> {
+pub fn read_private(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
     read_owned(path, limit, 0o600)
 }
 
 /// As [`read_private`], for a file in `$CREDENTIALS_DIRECTORY`: where systemd gives the service's user access
 /// by an ACL, the ACL's mask shows as read permission of the group (systemd.exec(5), "Credentials").
-pub fn read_credential(path: &Path, limit: u64) -> Result<SecretBytes, FileError> {
+pub fn read_credential(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
     read_owned(path, limit, 0o640)
 }
 
-fn read_owned(path: &Path, limit: u64, at_most: u32) -> Result<SecretBytes, FileError> {
+fn read_owned(path: &Path, limit: u64, at_most: u32) -> Result<Zeroizing<Vec<u8>>, FileError> {
     // NONBLOCK, because to open a FIFO for reading would otherwise wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let (mut file, status) = open_checked(path, flags, FileType::RegularFile)?;
@@ -135,7 +133,7 @@ fn read_owned(path: &Path, limit: u64, at_most: u32) -> Result<SecretBytes, File
         return Err(too_large());
     }
     content.truncate(filled);
-    Ok(SecretBytes::new(std::mem::take(&mut *content)))
+    Ok(content)
 }
 
 /// Puts a new file in the place of the old one, if there is one: a private temporary in the same directory,
@@ -192,6 +190,32 @@ pub fn open_private(path: &Path) -> Result<File, FileError> {
     }
     check_access(path, &status, &[us()], 0o600)?;
     Ok(File::from(descriptor))
+}
+
+/// Moves a file within its file system, over what is there, and syncs both directories. One that isn't there is none the
+/// less to be gone from where it would be moved to.
+pub fn move_if_there(from: &Path, to: &Path) -> Result<(), FileError> {
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => remove_if_there(to)?,
+        other => other.map_err(FileError::io("move", from))?,
+    }
+    sync_directory(parent(to))?;
+    sync_directory(parent(from))
+}
+
+/// Removes a file, if there is one, and syncs its directory.
+pub fn remove_if_there(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(FileError::io("remove", path)).and_then(|()| sync_directory(parent(path))),
+    }
+}
+
+/// Waits until nobody else holds the lock of this name, and holds it until the file is dropped (flock(2)).
+pub fn lock(path: &Path) -> Result<File, FileError> {
+    let file = open_private(path)?;
+    file.lock().map_err(FileError::io("lock", path))?;
+    Ok(file)
 }
 
 /// Makes sure of a directory of ours: it is created, with parents where they are missing, with mode 0700, or
@@ -334,7 +358,7 @@ mod tests {
     fn a_private_file_is_read_whole() {
         for allowed in [0o600, 0o400] {
             let (_dir, path) = file(allowed, "secret");
-            assert_eq!(read_private(&path, 6).unwrap().expose_secret(), b"secret");
+            assert_eq!(read_private(&path, 6).unwrap().as_slice(), b"secret");
         }
     }
 

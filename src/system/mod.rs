@@ -5,3 +5,5 @@ pub mod alloc;
 pub mod files;
 pub mod memory;
 pub mod peer;
+pub mod secret_memory;
+pub mod stack;

@@ -21,6 +21,40 @@ pub enum Durability {
     Durable,
 }
 
+/// What is known of a database from outside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Continuity {
+    /// The generation that it had reached.
+    pub anchored: u64,
+    /// Whether to go on with one that has not.
+    pub accept_rollback: bool,
+}
+
+/// A database is in an earlier generation than it was: somebody put an older file in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is in generation {found}, and the audit log knows of {anchored}")]
+pub struct RolledBack {
+    /// Its generation.
+    pub found: u64,
+    /// The one that it had reached.
+    pub anchored: u64,
+}
+
+impl Continuity {
+    /// Compares; the generation that it has to go on after, if an earlier one is accepted.
+    ///
+    /// # Errors
+    /// [`RolledBack`].
+    pub fn check(self, found: u64) -> Result<Option<u64>, RolledBack> {
+        let Self { anchored, accept_rollback } = self;
+        match (found < anchored, accept_rollback) {
+            (false, _) => Ok(None),
+            (true, true) => Ok(Some(anchored)),
+            (true, false) => Err(RolledBack { found, anchored }),
+        }
+    }
+}
+
 /// A database can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -45,6 +79,9 @@ pub enum DatabaseError {
         /// What SQLite says of it.
         source: rusqlite::Error,
     },
+    /// Its tables are not those that this program makes.
+    #[error("{} is damaged: its tables are not as they were made", .0.display())]
+    Schema(PathBuf),
     /// SQLite failed for another reason: a full disk, a lock held too long.
     #[error("can't open {}", path.display())]
     Sqlite {
@@ -76,7 +113,36 @@ pub fn open_database(path: &Path, durability: Durability, migrations: &[&str]) -
     }
     configure(&connection, durability).map_err(failed)?;
     migrate(&mut connection, migrations).map_err(failed)?;
+    if schema(&connection).map_err(failed)? != expected_schema(migrations).map_err(failed)? {
+        return Err(DatabaseError::Schema(path.to_owned()));
+    }
     Ok(connection)
+}
+
+/// Everything that is in the schema, in its order.
+fn schema(connection: &Connection) -> rusqlite::Result<Vec<(String, String, Option<String>)>> {
+    let mut select = connection.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY rowid")?;
+    select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+}
+
+fn expected_schema(migrations: &[&str]) -> rusqlite::Result<Vec<(String, String, Option<String>)>> {
+    let scratch = Connection::open_in_memory()?;
+    migrations.iter().try_for_each(|script| scratch.execute_batch(script))?;
+    schema(&scratch)
+}
+
+/// Moves a damaged database out of the way, into the directory `damaged` beside it, with a text that says why. One that
+/// was set aside before is replaced. Nothing has the file open.
+pub fn set_aside(path: &Path, reason: &str) -> Result<PathBuf, FileError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let directory = path.with_file_name("damaged");
+    files::private_directory(&directory)?;
+    files::replace(&directory.join(format!("{name}.reason.txt")), format!("{reason}\n").as_bytes(), 0o600)?;
+    for suffix in ["", "-wal", "-shm"] {
+        let (from, to) = (path.with_file_name(format!("{name}{suffix}")), directory.join(format!("{name}{suffix}")));
+        files::move_if_there(&from, &to)?;
+    }
+    Ok(directory)
 }
 
 /// Opens another connection, for reading only, to a database that [`open_database`] has set up.
@@ -127,6 +193,11 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 impl DatabaseError {
+    /// Whether it is the file's content that is at fault.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Schema(_))
+    }
+
     fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match source.sqlite_error_code() {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::fields::Fields;
 use super::locked::VaultError;
 use super::slots::{Slot, SlotKey};
-use crate::crypto;
+use crate::crypto::{self, CryptoError};
 use crate::secret::Key;
 
 /// The format that this program writes, and the only one it reads.
@@ -41,13 +41,25 @@ pub(super) struct Epoch {
     pub(super) salt: Base64<32>,
 }
 
+impl Epoch {
+    /// A new one.
+    pub(super) fn random(number: u32) -> Result<Self, CryptoError> {
+        Ok(Self { number, salt: Base64(crypto::random()?) })
+    }
+}
+
 impl Header {
     /// A header in the current format, committed to by the root key.
     pub(super) fn new(vault: Uuid, epochs: Vec<Epoch>, slots: Vec<Slot>, root: &Key) -> Self {
         let mut header = Self { format: FORMAT, vault, epochs, slots, commitment: Base64([0; 32]) };
-        let key = header.commitment_key(root);
-        header.commitment = Base64(crypto::hmac_sha256(&key, &[header.committed().as_bytes()]));
+        header.commit(root);
         header
+    }
+
+    /// Makes the header, as it is now, the root key's.
+    pub(super) fn commit(&mut self, root: &Key) {
+        let key = self.commitment_key(root);
+        self.commitment = Base64(crypto::hmac_sha256(&key, &[self.committed().as_bytes()]));
     }
 
     /// The header in these bytes, its sizes and costs within bounds.
@@ -67,7 +79,8 @@ impl Header {
         Ok(header)
     }
 
-    fn check_bounds(&self) -> Result<(), VaultError> {
+    /// Whether its sizes and costs are within bounds.
+    pub(super) fn check_bounds(&self) -> Result<(), VaultError> {
         if !(1..=MAX_SLOTS).contains(&self.slots.len()) {
             return Err(VaultError::Bounds("key slots"));
         }

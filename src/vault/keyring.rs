@@ -1,7 +1,10 @@
 //! The keys of an unlocked vault, and what is sealed with them.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::fields::Fields;
@@ -13,13 +16,91 @@ use crate::secret::{Key, SecretBytes};
 const FORMAT: u8 = 1;
 /// Before the nonce: the format byte, and the epoch as a big-endian `u32`.
 const PREFIX_LEN: usize = 1 + 4;
+/// How often [`Keyring::lock`] looks whether the keys are still in use.
+const WIPED_PAUSE: Duration = Duration::from_millis(1);
 
-/// The sealing key of each epoch, and the fingerprint key.
-///
-/// INVARIANT: every key here is HKDF-SHA256 of the root key under a label of its own, with the vault's id in
-/// the salt. The root key itself never seals, and no derived key serves two purposes.
+/// The keys of a vault that a daemon works on: there while it is unlocked, wiped while it is locked.
 pub struct Keyring {
     vault: Uuid,
+    keys: RwLock<Option<Arc<Keys>>>,
+    unlocked: watch::Sender<bool>,
+}
+
+/// The vault is locked: its keys are not in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the vault is locked")]
+pub struct IsLocked;
+
+impl Keyring {
+    pub(super) fn new(vault: Uuid, keys: Keys) -> Self {
+        Self { vault, keys: RwLock::new(Some(Arc::new(keys))), unlocked: watch::Sender::new(true) }
+    }
+
+    /// The vault's id.
+    pub fn vault_id(&self) -> Uuid {
+        self.vault
+    }
+
+    /// The keys, for one operation: whoever holds them on keeps [`Self::lock`] waiting.
+    ///
+    /// INVARIANT: whoever seals and stores takes the keys within the lock or on the thread that stores. What is stored
+    /// after a rotation is then sealed in the new epoch, and what was stored before is seen by whoever re-seals.
+    pub fn keys(&self) -> Result<Arc<Keys>, IsLocked> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(IsLocked)
+    }
+
+    /// Whether the vault is unlocked.
+    pub fn is_unlocked(&self) -> bool {
+        *self.unlocked.borrow()
+    }
+
+    /// Resolves once the vault is unlocked; at once if it is.
+    pub async fn unlocked(&self) {
+        // The sender is part of this value.
+        let _ = self.unlocked.subscribe().wait_for(|unlocked| *unlocked).await;
+    }
+
+    /// Takes the keys out, waits until nobody uses them and wipes them. Blocks, for as long as one read takes.
+    ///
+    /// # Errors
+    /// [`IsLocked`]: it was locked already.
+    pub fn lock(&self) -> Result<(), IsLocked> {
+        let taken = self.replace(None).ok_or(IsLocked)?;
+        self.unlocked.send_replace(false);
+        while Arc::strong_count(&taken) > 1 {
+            std::thread::sleep(WIPED_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Puts other keys of this vault in force.
+    pub(super) fn put(&self, keys: Keys) {
+        self.replace(Some(Arc::new(keys)));
+        self.unlocked.send_replace(true);
+    }
+
+    /// Puts other keys in the place of those in force; not if it was locked meanwhile.
+    pub(super) fn exchange(&self, keys: Keys) -> Result<(), IsLocked> {
+        let mut held = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if held.is_none() {
+            return Err(IsLocked);
+        }
+        *held = Some(Arc::new(keys));
+        Ok(())
+    }
+
+    fn replace(&self, keys: Option<Arc<Keys>>) -> Option<Arc<Keys>> {
+        std::mem::replace(&mut *self.keys.write().unwrap_or_else(PoisonError::into_inner), keys)
+    }
+}
+
+/// The root key, the sealing key of each epoch, and the fingerprint key.
+///
+/// INVARIANT: every other key is HKDF-SHA256 of the root key under a label of its own, with the vault's id in
+/// the salt. The root key itself never seals, and no derived key serves two purposes.
+pub struct Keys {
+    vault: Uuid,
+    pub(super) root: Key,
     /// Never empty, in ascending order; the last one seals.
     epochs: Vec<(u32, Key)>,
     fingerprint: Key,
@@ -45,43 +126,65 @@ pub struct Place<'a> {
 #[error("sealed bytes are damaged or out of place")]
 pub struct Damaged;
 
-impl Keyring {
-    pub(super) fn derive(root: &Key, vault: Uuid, epochs: &[Epoch]) -> Self {
+impl Keys {
+    pub(super) fn derive(root: Key, vault: Uuid, epochs: &[Epoch]) -> Self {
         let epoch_key = |epoch: &Epoch| {
             let salt = [vault.as_bytes(), &epoch.salt.0[..]].concat();
             let label = format!("trayvault v1 epoch {}", epoch.number);
-            (epoch.number, crypto::hkdf_sha256(root, &salt, &label))
+            (epoch.number, crypto::hkdf_sha256(&root, &salt, &label))
         };
         Self {
             vault,
             epochs: epochs.iter().map(epoch_key).collect(),
-            fingerprint: crypto::hkdf_sha256(root, vault.as_bytes(), "trayvault v1 fingerprint"),
+            fingerprint: crypto::hkdf_sha256(&root, vault.as_bytes(), "trayvault v1 fingerprint"),
+            root,
         }
+    }
+
+    /// The number of the epoch that seals.
+    pub fn epoch(&self) -> u32 {
+        self.current().0
+    }
+
+    /// Whether there are earlier epochs, which open what was sealed in them.
+    pub fn has_earlier_epochs(&self) -> bool {
+        self.epochs.len() > 1
+    }
+
+    fn current(&self) -> (u32, &Key) {
+        #[expect(clippy::expect_used, reason = "a header without epochs is refused")]
+        let (epoch, key) = self.epochs.last().expect("a keyring has an epoch");
+        (*epoch, key)
+    }
+
+    /// The same value sealed in the current epoch; `None` if it is already.
+    pub fn reseal(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Option<Vec<u8>>, Damaged> {
+        if epoch_of(sealed) == Some(self.epoch()) {
+            return Ok(None);
+        }
+        let plaintext = self.open(place, sealed)?;
+        // What was opened was not too long to be sealed; and without randomness the daemon has other worries.
+        self.seal(place, plaintext.expose_secret()).map(Some).map_err(|_| Damaged)
     }
 
     /// Seals `plaintext` to its place with the current epoch's key.
     ///
     /// Gives the stored form: format byte, epoch (big-endian `u32`), 24-byte nonce, ciphertext, 16-byte tag.
     pub fn seal(&self, place: &Place<'_>, plaintext: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        #[expect(clippy::expect_used, reason = "a header without epochs is refused")]
-        let (epoch, key) = self.epochs.last().expect("a keyring has an epoch");
+        let (epoch, key) = self.current();
         let overhead = PREFIX_LEN + crypto::NONCE_LEN + crypto::TAG_LEN;
         let mut sealed = Vec::with_capacity(overhead + plaintext.len());
         sealed.push(FORMAT);
         sealed.extend_from_slice(&epoch.to_be_bytes());
-        crypto::seal(key, self.associated(place, *epoch).as_bytes(), plaintext, &mut sealed)?;
+        crypto::seal(key, self.associated(place, epoch).as_bytes(), plaintext, &mut sealed)?;
         Ok(sealed)
     }
 
     /// Opens what [`seal`](Self::seal) gave for the same place, in this epoch or an earlier one.
     pub fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<SecretBytes, Damaged> {
-        let (prefix, body) = sealed.split_first_chunk::<PREFIX_LEN>().ok_or(Damaged)?;
-        let [FORMAT, epoch @ ..] = *prefix else {
-            return Err(Damaged);
-        };
-        let epoch = u32::from_be_bytes(epoch);
+        let epoch = epoch_of(sealed).ok_or(Damaged)?;
         let (_, key) = self.epochs.iter().find(|(number, _)| *number == epoch).ok_or(Damaged)?;
-        crypto::open(key, self.associated(place, epoch).as_bytes(), body).map_err(|_| Damaged)
+        crypto::open(key, self.associated(place, epoch).as_bytes(), &sealed[PREFIX_LEN..]).map_err(|_| Damaged)
     }
 
     fn associated(&self, place: &Place<'_>, epoch: u32) -> Fields {
@@ -104,6 +207,13 @@ impl Keyring {
         let mac = crypto::hmac_sha256(&self.fingerprint, &[fields.as_bytes()]);
         let [bytes @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = mac;
         Fingerprint(bytes)
+    }
+}
+
+fn epoch_of(sealed: &[u8]) -> Option<u32> {
+    match sealed.first_chunk::<PREFIX_LEN>() {
+        Some([FORMAT, epoch @ ..]) => Some(u32::from_be_bytes(*epoch)),
+        _ => None,
     }
 }
 
@@ -145,58 +255,93 @@ pub(super) mod tests {
 
     /// A keyring with these epochs, of the same root key and vault each time.
     pub(in crate::vault) fn keyring(epochs: &[u32]) -> Keyring {
+        Keyring::new(Uuid::from_bytes([1; 16]), keys(epochs))
+    }
+
+    pub(in crate::vault) fn keys(epochs: &[u32]) -> Keys {
         let epochs: Vec<_> = epochs.iter().map(|&number| Epoch { number, salt: Base64([9; 32]) }).collect();
-        Keyring::derive(&key(&[7; 32]), Uuid::from_bytes([1; 16]), &epochs)
+        Keys::derive(key(&[7; 32]), Uuid::from_bytes([1; 16]), &epochs)
     }
 
     const PLACE: Place<'static> = Place { table: "t", column: "c", record: b"r", revision: 1, times: &[1, 2] };
 
     #[test]
     fn the_stored_form_is_format_epoch_nonce_ciphertext_tag() {
-        let sealed = keyring(&[3, 0x0102_0304]).seal(&PLACE, b"plaintext").unwrap();
+        let sealed = keys(&[3, 0x0102_0304]).seal(&PLACE, b"plaintext").unwrap();
         assert_eq!(sealed[..5], [1, 1, 2, 3, 4]);
         assert_eq!(sealed.len(), 5 + 24 + 9 + 16);
     }
 
     #[test]
     fn an_earlier_epoch_opens_until_it_is_forgotten() {
-        let sealed = keyring(&[1]).seal(&PLACE, b"plaintext").unwrap();
-        assert_eq!(keyring(&[1, 2]).open(&PLACE, &sealed).unwrap().expose_secret(), b"plaintext");
-        assert_eq!(keyring(&[2]).open(&PLACE, &sealed).err(), Some(Damaged));
+        let sealed = keys(&[1]).seal(&PLACE, b"plaintext").unwrap();
+        assert_eq!(keys(&[1, 2]).open(&PLACE, &sealed).unwrap().expose_secret(), b"plaintext");
+        assert_eq!(keys(&[2]).open(&PLACE, &sealed).err(), Some(Damaged));
+    }
+
+    #[test]
+    fn what_is_resealed_opens_at_its_place_in_the_new_epoch_alone() {
+        let sealed = keys(&[1]).seal(&PLACE, b"plaintext").unwrap();
+        let resealed = keys(&[1, 2]).reseal(&PLACE, &sealed).unwrap().unwrap();
+        assert_eq!(keys(&[2]).open(&PLACE, &resealed).unwrap().expose_secret(), b"plaintext");
+        assert_eq!(keys(&[1, 2]).reseal(&PLACE, &resealed), Ok(None));
+        assert_eq!(keys(&[2]).reseal(&PLACE, &sealed), Err(Damaged));
+        let elsewhere = Place { revision: 2, ..PLACE };
+        assert_eq!(keys(&[1, 2]).reseal(&elsewhere, &sealed), Err(Damaged));
+    }
+
+    #[tokio::test]
+    async fn locked_there_are_no_keys_until_they_are_put_back() {
+        let keyring = keyring(&[1]);
+        let in_use = keyring.keys().unwrap();
+        std::thread::scope(|scope| {
+            let locking = scope.spawn(|| keyring.lock());
+            while keyring.is_unlocked() {
+                std::thread::yield_now();
+            }
+            assert!(!locking.is_finished(), "the keys are in use");
+            drop(in_use);
+            assert_eq!(locking.join().unwrap(), Ok(()));
+        });
+        assert!(keyring.keys().is_err());
+        assert_eq!(keyring.lock(), Err(IsLocked));
+        keyring.put(keys(&[1, 2]));
+        keyring.unlocked().await;
+        assert_eq!(keyring.keys().unwrap().epoch(), 2);
     }
 
     #[test]
     fn every_flipped_bit_and_every_truncation_is_refused() {
-        let (keyring, all) = (keyring(&[1, 2]), 0..);
-        let mut sealed = keyring.seal(&PLACE, b"plaintext").unwrap();
+        let (keys, all) = (keys(&[1, 2]), 0..);
+        let mut sealed = keys.seal(&PLACE, b"plaintext").unwrap();
         for (at, bit) in all.take(sealed.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
             sealed[at] ^= 1 << bit;
-            assert_eq!(keyring.open(&PLACE, &sealed).err(), Some(Damaged), "bit {bit} of {at}");
+            assert_eq!(keys.open(&PLACE, &sealed).err(), Some(Damaged), "bit {bit} of {at}");
             sealed[at] ^= 1 << bit;
-            assert_eq!(keyring.open(&PLACE, &sealed[..at]).err(), Some(Damaged), "cut at {at}");
+            assert_eq!(keys.open(&PLACE, &sealed[..at]).err(), Some(Damaged), "cut at {at}");
         }
     }
 
     #[test]
     fn another_vault_or_another_root_opens_nothing() {
-        let sealed = keyring(&[1]).seal(&PLACE, b"plaintext").unwrap();
+        let sealed = keys(&[1]).seal(&PLACE, b"plaintext").unwrap();
         let epochs = [Epoch { number: 1, salt: Base64([9; 32]) }];
         let other_root = crypto::random_key().unwrap();
-        let same_root = key(&[7; 32]);
+        let same_root = || key(&[7; 32]);
         let vault = |byte| Uuid::from_bytes([byte; 16]);
-        assert!(Keyring::derive(&same_root, vault(1), &epochs).open(&PLACE, &sealed).is_ok());
-        assert!(Keyring::derive(&same_root, vault(2), &epochs).open(&PLACE, &sealed).is_err());
-        assert!(Keyring::derive(&other_root, vault(1), &epochs).open(&PLACE, &sealed).is_err());
+        assert!(Keys::derive(same_root(), vault(1), &epochs).open(&PLACE, &sealed).is_ok());
+        assert!(Keys::derive(same_root(), vault(2), &epochs).open(&PLACE, &sealed).is_err());
+        assert!(Keys::derive(other_root, vault(1), &epochs).open(&PLACE, &sealed).is_err());
     }
 
     #[test]
     fn a_fingerprint_depends_on_domain_value_and_key_and_on_where_they_part() {
-        let keyring = keyring(&[1]);
-        let fingerprint = keyring.fingerprint("user", b"id");
-        assert_eq!(fingerprint, keyring.fingerprint("user", b"id"));
-        assert_ne!(fingerprint, keyring.fingerprint("use", b"rid"));
-        assert_ne!(fingerprint, keyring.fingerprint("owner", b"id"));
-        let other = Keyring::derive(&crypto::random_key().unwrap(), Uuid::from_bytes([1; 16]), &[]);
+        let keys = keys(&[1]);
+        let fingerprint = keys.fingerprint("user", b"id");
+        assert_eq!(fingerprint, keys.fingerprint("user", b"id"));
+        assert_ne!(fingerprint, keys.fingerprint("use", b"rid"));
+        assert_ne!(fingerprint, keys.fingerprint("owner", b"id"));
+        let other = Keys::derive(crypto::random_key().unwrap(), Uuid::from_bytes([1; 16]), &[]);
         assert_ne!(fingerprint, other.fingerprint("user", b"id"));
     }
 
@@ -225,11 +370,11 @@ pub(super) mod tests {
                 let (table, column, record, revision, times) = parts;
                 Place { table, column, record, revision: *revision, times }
             }
-            let keyring = keyring(&[1]);
-            let sealed = keyring.seal(&place(&one), &plaintext).unwrap();
-            let opened = keyring.open(&place(&one), &sealed).unwrap();
+            let keys = keys(&[1]);
+            let sealed = keys.seal(&place(&one), &plaintext).unwrap();
+            let opened = keys.open(&place(&one), &sealed).unwrap();
             prop_assert_eq!(opened.expose_secret(), &plaintext[..]);
-            prop_assert_eq!(keyring.open(&place(&two), &sealed).is_ok(), one == two);
+            prop_assert_eq!(keys.open(&place(&two), &sealed).is_ok(), one == two);
         }
     }
 }

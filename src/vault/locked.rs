@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::header::{Base64, Epoch, Header, MAX_LEN, MAX_SLOTS};
-use super::keyring::Keyring;
-use super::slots::{NewSlot, Slot, UnlockKey};
+use super::header::{Epoch, Header, MAX_LEN, MAX_SLOTS};
+use super::keyring::{IsLocked, Keyring, Keys};
+use super::slots::{NewSlot, Slot, SlotSummary, UnlockKey};
 use crate::crypto::{self, CryptoError};
 use crate::secret::Key;
 use crate::system::files::{self, FileError};
 
 /// The header's name in the vault's directory.
-const FILE_NAME: &str = "vault.json";
+pub(super) const FILE_NAME: &str = "vault.json";
 
 /// A vault can't be made, read or unlocked.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,27 @@ pub enum VaultError {
     /// There are none of these, too many, or not in order.
     #[error("the vault's {0} are out of bounds")]
     Bounds(&'static str),
+    /// The slot is the last one: without it nobody could unlock the vault any more.
+    #[error("it is the last key slot")]
+    LastSlot,
+    /// There is no such slot.
+    #[error("there is no key slot {0}")]
+    NoSuchSlot(Uuid),
+    /// The slot is the one that the vault was just unlocked by.
+    #[error("key slot {0} is the one that this key opens")]
+    InUse(Uuid),
+    /// An earlier rotation is still re-sealing.
+    #[error("the last rotation is not through yet")]
+    Rotating,
+    /// The vault is locked.
+    #[error(transparent)]
+    IsLocked(#[from] IsLocked),
+    /// The header is not the one that the root key committed to last.
+    #[error("vault.json was changed by somebody without the vault's keys")]
+    Altered,
+    /// The vault in the directory is not the one that the daemon works on.
+    #[error("the vault in {} is another one", .0.display())]
+    Another(PathBuf),
     /// An empty passphrase protects nothing.
     #[error("the passphrase is empty")]
     EmptyPassphrase,
@@ -67,11 +88,12 @@ impl Locked {
     /// # Errors
     /// [`VaultError::Missing`] when there is none; others when it is not trusted, or asks for absurd work.
     pub fn open(dir: &Path) -> Result<Self, VaultError> {
-        match files::read_private(&dir.join(FILE_NAME), MAX_LEN) {
-            Ok(json) => Ok(Self { header: Header::parse(json.expose_secret())? }),
-            Err(error) if error.is_missing() => Err(VaultError::Missing(dir.to_owned())),
-            Err(error) => Err(error.into()),
-        }
+        Ok(Self { header: read(dir)? })
+    }
+
+    /// The key slots.
+    pub fn slots(&self) -> Vec<SlotSummary> {
+        self.header.slots.iter().map(Slot::summary).collect()
     }
 
     /// Tries each slot of the key's kind. For a passphrase this takes Argon2id's time and memory for each, and
@@ -84,10 +106,19 @@ impl Locked {
             if let Some(root) = slot.unwrap(self.header.vault, key)?
                 && self.header.is_committed_to_by(&root)
             {
-                return Ok(Unlocked { header: self.header, root });
+                let opened_by = slot.id;
+                return Ok(Unlocked { header: self.header, root, opened_by });
             }
         }
         Err(VaultError::WrongKey)
+    }
+}
+
+pub(super) fn read(dir: &Path) -> Result<Header, VaultError> {
+    match files::read_private(&dir.join(FILE_NAME), MAX_LEN) {
+        Ok(json) => Header::parse(&json),
+        Err(error) if error.is_missing() => Err(VaultError::Missing(dir.to_owned())),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -112,24 +143,25 @@ pub fn create(dir: &Path, slots: &[NewSlot<'_>]) -> Result<Unlocked, VaultError>
     let vault = uuid::Builder::from_random_bytes(crypto::random()?).into_uuid();
     let root = crypto::random_key()?;
     let wrap = |slot| Slot::wrap(vault, &root, slot);
-    let slots = slots.iter().map(wrap).collect::<Result<_, _>>()?;
-    let epochs = vec![Epoch { number: 1, salt: Base64(crypto::random()?) }];
-    let header = Header::new(vault, epochs, slots, &root);
+    let slots = slots.iter().map(wrap).collect::<Result<Vec<_>, _>>()?;
+    let opened_by = slots[0].id;
+    let header = Header::new(vault, vec![Epoch::random(1)?], slots, &root);
     match files::create_new(&path, &header.to_json(), 0o600) {
-        Ok(()) => Ok(Unlocked { header, root }),
+        Ok(()) => Ok(Unlocked { header, root, opened_by }),
         Err(error) if error.is_already_there() => Err(VaultError::Exists(dir.to_owned())),
         Err(error) => Err(error.into()),
     }
 }
 
-fn is_empty(slot: &NewSlot<'_>) -> bool {
+pub(super) fn is_empty(slot: &NewSlot<'_>) -> bool {
     matches!(slot, NewSlot::Passphrase { passphrase, .. } if passphrase.expose_secret().is_empty())
 }
 
 /// A vault whose root key is at hand, and vouches for the header.
 pub struct Unlocked {
-    header: Header,
-    root: Key,
+    pub(super) header: Header,
+    pub(super) root: Key,
+    pub(super) opened_by: Uuid,
 }
 
 impl Unlocked {
@@ -138,14 +170,33 @@ impl Unlocked {
         self.header.vault
     }
 
-    /// The key of the audit log's chain, which stays the same across epochs.
-    pub fn audit_key(&self) -> Key {
-        crypto::hkdf_sha256(&self.root, self.header.vault.as_bytes(), "trayvault v1 audit")
+    /// The slot that the key opened.
+    pub fn opened_by(&self) -> Uuid {
+        self.opened_by
     }
 
-    /// The keys that seal records. A daemon keeps these and drops the rest, the root key among it.
+    /// The key of the audit log's chain, which stays the same across epochs.
+    pub fn audit_key(&self) -> Key {
+        self.derive("trayvault v1 audit")
+    }
+
+    /// The key by which a backup vouches for what is in it; the same across epochs.
+    pub fn backup_key(&self) -> Key {
+        self.derive("trayvault v1 backup")
+    }
+
+    fn derive(&self, label: &str) -> Key {
+        crypto::hkdf_sha256(&self.root, self.header.vault.as_bytes(), label)
+    }
+
+    /// The keys that a daemon works with.
     pub fn into_keyring(self) -> Arc<Keyring> {
-        Arc::new(Keyring::derive(&self.root, self.header.vault, &self.header.epochs))
+        Arc::new(Keyring::new(self.vault_id(), self.into_keys()))
+    }
+
+    pub(super) fn into_keys(self) -> Keys {
+        let Self { header, root, .. } = self;
+        Keys::derive(root, header.vault, &header.epochs)
     }
 }
 
@@ -199,12 +250,12 @@ mod tests {
     fn every_slot_unlocks_the_same_vault() {
         let (dir, created) = vault();
         let (id, audit) = (created.vault_id(), created.audit_key());
-        let sealed = created.into_keyring().seal(&PLACE, b"plaintext").unwrap();
+        let sealed = created.into_keys().seal(&PLACE, b"plaintext").unwrap();
         for key in [UnlockKey::Passphrase(passphrase("open sesame")), UnlockKey::Raw(raw(7))] {
             let unlocked = unlock(&dir, &key).unwrap();
             assert_eq!(unlocked.vault_id(), id);
             assert_eq!(unlocked.audit_key().expose_secret(), audit.expose_secret());
-            let opened = unlocked.into_keyring().open(&PLACE, &sealed).unwrap();
+            let opened = unlocked.into_keys().open(&PLACE, &sealed).unwrap();
             assert_eq!(opened.expose_secret(), b"plaintext");
         }
     }

@@ -1,10 +1,11 @@
 //! The vault: who may unlock it, how records are sealed, and the encrypted cache.
 //!
 //! A random root key is wrapped by the key slots of `vault.json` ([`create`], [`Locked`]). Once unlocked it
-//! gives, by HKDF with one label a purpose, the keys of a [`Keyring`], which seals each value to its [`Place`].
+//! gives, by HKDF with one label a purpose, the [`Keys`] of a [`Keyring`], which seal each value to its [`Place`].
 //! The [`Cache`] is a database of such values; [`open_database`] sets it up, and any other of the house.
 
 mod cache;
+mod change;
 mod database;
 mod fields;
 mod header;
@@ -12,8 +13,10 @@ mod keyring;
 mod locked;
 mod slots;
 
-pub use cache::{Cache, CacheError, Counts, Filter, GoneReason, Listing, Record, Scheduled, State, Write};
-pub use database::{DatabaseError, Durability, open_database};
-pub use keyring::{Damaged, Fingerprint, Keyring, Place};
+pub use cache::{
+    Cache, CacheError, Counts, Filter, GoneReason, Listing, Record, Resealed, Scheduled, State, Walk, Write,
+};
+pub use database::{Continuity, DatabaseError, Durability, RolledBack, open_database, set_aside};
+pub use keyring::{Damaged, Fingerprint, IsLocked, Keyring, Keys, Place};
 pub use locked::{Locked, Unlocked, VaultError, create};
-pub use slots::{NewSlot, UnlockKey};
+pub use slots::{NewSlot, SlotKind, SlotSummary, UnlockKey};

@@ -16,6 +16,16 @@ pub enum UnlockKey {
     Raw(Key),
 }
 
+impl UnlockKey {
+    /// The slot that this key opens from then on.
+    pub fn as_new_slot(&self) -> NewSlot<'_> {
+        match self {
+            Self::Passphrase(passphrase) => NewSlot::Passphrase { passphrase, params: Argon2Params::default() },
+            Self::Raw(key) => NewSlot::Raw { key },
+        }
+    }
+}
+
 /// What a slot is to be made for.
 pub enum NewSlot<'a> {
     /// A passphrase, stretched with Argon2id.
@@ -30,6 +40,29 @@ pub enum NewSlot<'a> {
         /// The key.
         key: &'a Key,
     },
+}
+
+/// A slot, as it may be shown. Nothing vouches for it until the vault is unlocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SlotSummary {
+    /// Its id.
+    pub id: Uuid,
+    /// Which key opens it.
+    #[serde(flatten)]
+    pub kind: SlotKind,
+}
+
+/// Which kind of key opens a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum SlotKind {
+    /// A passphrase, stretched at these costs.
+    Passphrase {
+        /// Argon2id's costs.
+        argon2id: Argon2Params,
+    },
+    /// A key file or a credential with 256 bits of entropy.
+    RawKey,
 }
 
 /// A slot as the header holds it.
@@ -78,6 +111,14 @@ impl Slot {
         };
         let associated = Self::associated(vault, self.id, self.key, &self.salt);
         Ok(crypto::unwrap(&wrapping, associated.as_bytes(), &self.wrapped.0).ok())
+    }
+
+    pub(super) fn summary(&self) -> SlotSummary {
+        let kind = match self.key {
+            SlotKey::Passphrase { argon2id } => SlotKind::Passphrase { argon2id },
+            SlotKey::RawKey {} => SlotKind::RawKey,
+        };
+        SlotSummary { id: self.id, kind }
     }
 
     /// Everything about the slot, for the header's commitment.

@@ -23,9 +23,10 @@ use crate::{
     audit::{self, AuditLog},
     emulator::{self, AuthenticationView, Emulator, Origin},
     policy::{self, Policy},
-    principals::Principals,
+    principals::{Principals, Tokens},
     secret::{Key, SecretString},
     status::{Board, Posted},
+    stores,
     task::{Drained, Tasks},
     tray::{self, ApiUserToken, MasterToken, Tray},
     vault::{self, Cache, NewSlot},
@@ -65,8 +66,10 @@ impl Host {
         let unlocked = vault::create(&state_dir, &[NewSlot::Raw { key: &key }]).expect("a vault");
         let (audit_key, again) = (unlocked.audit_key(), unlocked.audit_key());
         let keyring = unlocked.into_keyring();
-        let cache = Cache::open(&state_dir.join("cache.db"), Arc::clone(&keyring)).expect("a cache");
         let audit = AuditLog::open(&state_dir, audit_key).expect("a log");
+        let board = Board::new(jiff::Timestamp::now());
+        let stores::Stores { cache, journal } =
+            stores::open(&state_dir, &keyring, &audit, &board, false).expect("a cache and a journal");
         let config = tray::Config {
             api_url: Some(emulator.api_url()),
             graphql_url: Some(emulator.graphql_url()),
@@ -79,18 +82,18 @@ impl Host {
             Arc::clone(&tray),
             cache.clone(),
             audit.clone(),
-            Some(MasterToken::new(token(&emulator.tokens().master))),
-            Some(ApiUserToken::new(token(&emulator.tokens().api_user))),
+            Tokens::new(
+                Some(MasterToken::new(token(&emulator.tokens().master))),
+                Some(ApiUserToken::new(token(&emulator.tokens().api_user))),
+            ),
         ));
         let policy: policy::Config = toml::from_str(policy).expect("a policy");
         let policy = Policy::new(&policy, |_| None, |_| None).expect("a policy");
         let (_, policy) = watch::channel(Arc::new(policy));
-        let board = Board::new(jiff::Timestamp::now());
         let dependencies = {
             let (board, cache) = (board.clone(), cache.clone());
             move || Dependencies {
-                state_dir: state_dir.clone(),
-                keyring: Arc::clone(&keyring),
+                journal: journal.clone(),
                 tray: Arc::clone(&tray),
                 principals: Arc::clone(&principals),
                 cache: cache.clone(),

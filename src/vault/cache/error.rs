@@ -1,9 +1,12 @@
 //! What can go wrong with the cache.
 
+use rusqlite::ErrorCode;
+
 use crate::authentication::AuthenticationId;
 use crate::crypto::CryptoError;
-use crate::vault::database::DatabaseError;
-use crate::vault::keyring::Fingerprint;
+use crate::system::files::FileError;
+use crate::vault::database::{DatabaseError, RolledBack};
+use crate::vault::keyring::{Fingerprint, IsLocked};
 
 /// The cache can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -50,13 +53,44 @@ pub enum CacheError {
     /// The cache was sealed under another vault's keys.
     #[error("the cache belongs to another vault")]
     ForeignVault,
+    /// The file is from before what the audit log knows of.
+    #[error("the cache was rolled back")]
+    RolledBack(#[from] RolledBack),
+    /// What is damaged could not be set aside.
+    #[error("the damaged cache can't be set aside")]
+    SetAside(#[from] FileError),
+    /// The vault is locked.
+    #[error(transparent)]
+    IsLocked(#[from] IsLocked),
     /// A value couldn't be sealed.
     #[error("can't seal a value for the cache")]
     Crypto(#[from] CryptoError),
+    /// A reader kept the write-ahead log from being checked in.
+    #[error("the cache's write-ahead log is in use")]
+    Busy,
     /// The writer's thread couldn't be started.
     #[error("can't start the cache's writer")]
     Thread(#[source] std::io::Error),
     /// The writer's thread is gone; whether the batch was committed isn't known.
     #[error("the cache's writer has stopped")]
     WriterGone,
+}
+
+impl CacheError {
+    /// Whether only the vault's lock stands in the way.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::IsLocked(_))
+    }
+
+    /// Whether the file itself is damaged: it, and not a record in it, has to be replaced.
+    pub fn is_file_damaged(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_damage(),
+            Self::Sqlite(error) => {
+                let code = error.sqlite_error_code();
+                matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+            }
+            _ => false,
+        }
+    }
 }

@@ -12,6 +12,7 @@ mod error;
 mod model;
 mod readers;
 mod records;
+mod reseal;
 mod schema;
 mod users;
 mod write;
@@ -20,17 +21,24 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::Notify;
 
 pub use error::CacheError;
 pub use model::{Counts, Filter, GoneReason, Listing, Record, Scheduled, State, Write};
+pub use reseal::{Resealed, Walk};
 
 use self::readers::Readers;
 use self::writer::Writer;
-use super::database::{Durability, open_database};
-use super::keyring::{Fingerprint, Keyring};
+use super::database::{Continuity, Durability, open_database};
+use super::keyring::{Fingerprint, Keyring, Keys};
 use crate::authentication::{AuthenticationId, EndUser, ExternalUserId, Metadata, Owner, UserId};
+use crate::clauses::clauses;
 use crate::secret::{SecretBytes, SecretString};
 
 /// The cache, open. Clones share it; the last one to go waits for the writer to finish and check the
@@ -41,23 +49,50 @@ pub struct Cache(Arc<Shared>);
 struct Shared {
     keyring: Arc<Keyring>,
     // INVARIANT: before the writer, so that no reader keeps it from emptying the write-ahead log.
-    readers: Readers,
+    readers: Arc<Readers>,
     writer: Writer,
+    damage: Damage,
+}
+
+/// What was found damaged and waits to be replaced.
+#[derive(Default)]
+struct Damage {
+    found: Mutex<Found>,
+    /// Woken for each finding.
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Found {
+    /// Records that are being quarantined, or could not be listed anew yet.
+    records: HashSet<AuthenticationId>,
+    /// What SQLite says of the file, if it is the file.
+    file: Option<String>,
+    /// Why the last batch could not be committed.
+    write: Option<String>,
 }
 
 impl Cache {
-    /// Opens the cache at `path`, creating it if it isn't there, and starts its writer.
+    /// Opens the cache at `path`, creating it if it isn't there, and starts its writer. `settled` is told the generation
+    /// that is on stable storage, now and from then on.
     ///
     /// # Errors
-    /// [`CacheError::ForeignVault`] when another vault's keys sealed it; [`CacheError::Database`] when it
-    /// can't be opened.
-    pub fn open(path: &Path, keyring: Arc<Keyring>) -> Result<Self, CacheError> {
-        let connection = open_database(path, Durability::Rebuildable, schema::MIGRATIONS)?;
-        schema::claim(&connection, &keyring)?;
+    /// [`CacheError::ForeignVault`] when another vault's keys sealed it; [`CacheError::RolledBack`] when it is from
+    /// before what `continuity` knows; [`CacheError::Database`] when it can't be opened.
+    pub fn open(
+        path: &Path,
+        keyring: Arc<Keyring>,
+        continuity: Continuity,
+        settled: Arc<AtomicU64>,
+    ) -> Result<Self, CacheError> {
+        let connection = connect(path, &*keyring.keys()?, continuity)?;
+        let readers = Arc::new(Readers::new(path));
+        let place = writer::Place { path: path.to_owned(), readers: Arc::clone(&readers), settled };
         Ok(Self(Arc::new(Shared {
-            readers: Readers::new(path),
-            writer: Writer::start(connection, Arc::clone(&keyring))?,
+            readers,
+            writer: Writer::start(connection, Arc::clone(&keyring), place)?,
             keyring,
+            damage: Damage::default(),
         })))
     }
 
@@ -68,64 +103,175 @@ impl Cache {
     /// # Errors
     /// Any of [`CacheError`]'s; nothing of the batch was written then.
     pub async fn write(&self, batch: Vec<Write>) -> Result<u64, CacheError> {
-        self.0.writer.write(batch).await
+        let listed: Vec<_> = batch.iter().filter_map(Write::listed).collect();
+        let written = self.note(self.0.writer.write(batch).await);
+        let mut found = self.0.damage.found();
+        found.write = written.as_ref().err().filter(|error| !error.is_locked()).map(|error| clauses(error));
+        if written.is_ok() {
+            found.records.retain(|id| !listed.contains(id));
+        }
+        drop(found);
+        written
+    }
+
+    /// Re-seals what the next few rows hold from earlier epochs.
+    ///
+    /// # Errors
+    /// Any of [`CacheError`]'s; nothing of the step was written then.
+    pub async fn reseal(&self, walk: Walk) -> Result<Resealed, CacheError> {
+        self.note(self.0.writer.reseal(walk).await)
+    }
+
+    /// Puts what was committed on stable storage, and nowhere else: the write-ahead log is emptied.
+    ///
+    /// # Errors
+    /// [`CacheError::Busy`], or SQLite's.
+    pub async fn settle(&self) -> Result<(), CacheError> {
+        self.note(self.0.writer.settle().await)
+    }
+
+    /// Sets the file aside, with what is wrong with it, and goes on with an empty one.
+    ///
+    /// # Errors
+    /// A new one can't be made: whatever is asked of the cache fails then, until it can.
+    pub async fn rebuild(&self) -> Result<(), CacheError> {
+        let reason = self.damaged_file().unwrap_or_default();
+        self.0.writer.rebuild(reason).await?;
+        *self.0.damage.found() = Found::default();
+        Ok(())
+    }
+
+    /// Resolves once something is found to be damaged: a record, which is quarantined then, or
+    /// [the file](Self::damaged_file).
+    pub async fn damage_found(&self) {
+        self.0.damage.news.notified().await;
+    }
+
+    /// What SQLite says of the file, if it was found to be damaged.
+    pub fn damaged_file(&self) -> Option<String> {
+        self.0.damage.found().file.clone()
+    }
+
+    /// Why the last batch could not be written, if it could not.
+    pub fn write_failure(&self) -> Option<String> {
+        self.0.damage.found().write.clone()
+    }
+
+    /// Whether its vault is unlocked; locked, it only counts.
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.0.keyring
+    }
+
+    /// Reads with the keys, and takes note of what turns out to be damaged.
+    fn read<T>(&self, read: impl FnOnce(&Connection, &Keys) -> Result<T, CacheError>) -> Result<T, CacheError> {
+        let keys = self.0.keyring.keys()?;
+        self.note(self.0.readers.with(|db| read(db, &keys)))
+    }
+
+    fn note<T>(&self, result: Result<T, CacheError>) -> Result<T, CacheError> {
+        match &result {
+            Err(CacheError::Damaged { id }) => self.quarantine(&[*id]),
+            Err(error) if error.is_file_damaged() => {
+                tracing::error!(%error, "the cache's file is damaged");
+                self.0.damage.found().file.get_or_insert_with(|| clauses(error));
+                self.0.damage.news.notify_one();
+            }
+            _ => {}
+        }
+        result
+    }
+
+    fn quarantine(&self, ids: &[AuthenticationId]) {
+        let mut found = self.0.damage.found();
+        let new: Vec<_> = ids.iter().copied().filter(|id| found.records.insert(*id)).collect();
+        if new.is_empty() {
+            return;
+        }
+        for id in &new {
+            tracing::error!(%id, "a record of the cache is damaged: it is quarantined");
+        }
+        if !self.0.writer.try_write(new.iter().copied().map(Write::Quarantine).collect()) {
+            // The next one who reads it tries again.
+            found.records.retain(|id| !new.contains(id));
+        }
+        drop(found);
+        self.0.damage.news.notify_one();
     }
 
     /// What is known of an authentication, without its secret; `None` if it was never listed.
     pub fn record(&self, id: AuthenticationId) -> Result<Option<Record>, CacheError> {
-        self.0.readers.with(|db| records::record(db, &self.0.keyring, id))
+        self.read(|db, keys| records::record(db, keys, id))
     }
 
     /// An authentication with its secret: the JSON text of the full answer, as Tray sent it. `None` if no
     /// secret is held. `revision`, `fetched_at` and `expires_at` are authenticated here, as they are not in
     /// the other reads.
     pub fn secret(&self, id: AuthenticationId) -> Result<Option<(Record, SecretBytes)>, CacheError> {
-        self.0.readers.with(|db| records::secret(db, &self.0.keyring, id))
+        self.read(|db, keys| records::secret(db, keys, id))
     }
 
     /// What the filter selects, in no order. Nothing else is decrypted.
     pub fn list(&self, filter: &Filter) -> Result<Listing, CacheError> {
-        self.0.readers.with(|db| records::list(db, &self.0.keyring, filter))
+        let listing = self.read(|db, keys| records::list(db, keys, filter))?;
+        self.quarantine(&listing.damaged);
+        Ok(listing)
     }
 
     /// What is held of an owner's authentications, tombstones included, by plain columns only.
     pub fn schedule(&self, owner: &Owner) -> Result<Vec<Scheduled>, CacheError> {
-        self.0.readers.with(|db| records::schedule(db, &self.0.keyring, owner))
+        self.read(|db, keys| records::schedule(db, keys, owner))
     }
 
     /// What [`Scheduled::metadata`] is when nothing about the authentication changed.
-    pub fn metadata_fingerprint(&self, metadata: &Metadata) -> Fingerprint {
-        schema::metadata_fingerprint(&self.0.keyring, &schema::metadata_json(metadata))
+    pub fn metadata_fingerprint(&self, metadata: &Metadata) -> Result<Fingerprint, CacheError> {
+        Ok(schema::metadata_fingerprint(&*self.0.keyring.keys()?, &schema::metadata_json(metadata)))
     }
 
     /// Every end user, in no order. One that is damaged is left out, and reported to the trace: the next
     /// listing writes it anew.
     pub fn users(&self) -> Result<Vec<EndUser>, CacheError> {
-        self.0.readers.with(|db| users::all(db, &self.0.keyring))
+        self.read(users::all)
     }
 
     /// The end user of this id of Tray's.
     pub fn user(&self, id: &UserId) -> Result<Option<EndUser>, CacheError> {
-        self.0.readers.with(|db| users::by_id(db, &self.0.keyring, id))
+        self.read(|db, keys| users::by_id(db, keys, id))
     }
 
     /// The end user of this id of the embedding company's.
     pub fn user_by_external_id(&self, id: &ExternalUserId) -> Result<Option<EndUser>, CacheError> {
-        self.0.readers.with(|db| users::by_external_id(db, &self.0.keyring, id))
+        self.read(|db, keys| users::by_external_id(db, keys, id))
     }
 
     /// The user token that is held for an end user and when it expires; whether it has, the caller says.
     pub fn user_token(&self, id: &UserId) -> Result<Option<(SecretString, jiff::Timestamp)>, CacheError> {
-        self.0.readers.with(|db| users::token(db, &self.0.keyring, id))
+        self.read(|db, keys| users::token(db, keys, id))
     }
 
     /// How many there are of each, by plain columns.
     pub fn counts(&self) -> Result<Counts, CacheError> {
-        self.0.readers.with(records::counts)
+        self.note(self.0.readers.with(records::counts))
     }
 
     /// How many batches were committed since the file was made.
     pub fn generation(&self) -> Result<u64, CacheError> {
-        self.0.readers.with(schema::generation)
+        self.note(self.0.readers.with(schema::generation))
     }
+}
+
+impl Damage {
+    fn found(&self) -> MutexGuard<'_, Found> {
+        // A panic can't leave it half-changed: what is in it are findings of their own.
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens the file for writing, makes sure that it is this vault's and goes on from where it was.
+fn connect(path: &Path, keys: &Keys, continuity: Continuity) -> Result<Connection, CacheError> {
+    let connection = open_database(path, Durability::Rebuildable, schema::MIGRATIONS)?;
+    schema::claim(&connection, keys, continuity.anchored)?;
+    if let Some(anchored) = continuity.check(schema::generation(&connection)?)? {
+        schema::go_on_after(&connection, anchored)?;
+    }
+    Ok(connection)
 }

@@ -21,10 +21,12 @@ pub enum State {
     Full = 3,
     /// A tombstone: upstream it is no more, or out of reach; no secret is held.
     Gone = 4,
+    /// Quarantined: what was held didn't open and was destroyed. The next synchronisation pulls it again.
+    Damaged = 5,
 }
 
 impl State {
-    const ALL: [Self; 5] = [Self::Pending, Self::NotPermitted, Self::NotEnabled, Self::Full, Self::Gone];
+    const ALL: [Self; 6] = [Self::Pending, Self::NotPermitted, Self::NotEnabled, Self::Full, Self::Gone, Self::Damaged];
 
     /// How the column holds it.
     pub(super) fn code(self) -> i64 {
@@ -104,6 +106,8 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
+    /// It doesn't open: it becomes [`State::Damaged`] and what is held is destroyed. A tombstone stays one.
+    Quarantine(AuthenticationId),
     /// An end user as listed; the token that is held stays.
     User(EndUser),
     /// The end user and their token are removed; what they own isn't.
@@ -119,6 +123,16 @@ pub enum Write {
     },
     /// The end user's token is destroyed: Tray refused it.
     ForgetUserToken(UserId),
+}
+
+impl Write {
+    /// The authentication that it lists.
+    pub(super) fn listed(&self) -> Option<AuthenticationId> {
+        match self {
+            Self::Listed { metadata, .. } => Some(metadata.id),
+            _ => None,
+        }
+    }
 }
 
 /// What is known of an authentication without its secret.
@@ -188,6 +202,16 @@ pub struct Counts {
     pub not_enabled: u64,
     /// [`State::Gone`].
     pub gone: u64,
+    /// [`State::Damaged`].
+    pub damaged: u64,
     /// End users.
     pub users: u64,
+}
+
+impl Counts {
+    /// All authentications.
+    pub fn authentications(&self) -> u64 {
+        let Self { full, pending, not_permitted, not_enabled, gone, damaged, users: _ } = self;
+        full + pending + not_permitted + not_enabled + gone + damaged
+    }
 }

@@ -14,29 +14,46 @@ const IDLE: usize = 4;
 
 pub(super) struct Readers {
     path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Default)]
+struct Idle {
+    connections: Vec<Connection>,
+    /// Counts the files that were at the path: a connection to an earlier one is of no use.
+    file: u64,
 }
 
 impl Readers {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), idle: Mutex::new(Vec::new()) }
+        Self { path: path.to_owned(), idle: Mutex::default() }
     }
 
     pub(super) fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, CacheError>) -> Result<T, CacheError> {
-        let lent = self.idle().pop();
+        let (lent, file) = {
+            let mut idle = self.idle();
+            (idle.connections.pop(), idle.file)
+        };
         let connection = match lent {
             Some(connection) => connection,
             None => open_reader(&self.path)?,
         };
         let result = read(&connection);
         let mut idle = self.idle();
-        if idle.len() < IDLE {
-            idle.push(connection);
+        if idle.file == file && idle.connections.len() < IDLE {
+            idle.connections.push(connection);
         }
         result
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+    /// There is another file at the path.
+    pub(super) fn file_changed(&self) {
+        let mut idle = self.idle();
+        idle.file += 1;
+        idle.connections.clear();
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Idle> {
         // A panic can't leave the list half-changed: it is pushed to and popped from, no more.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

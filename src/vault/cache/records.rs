@@ -8,25 +8,25 @@ use super::model::{Counts, Filter, GoneReason, Listing, Record, Scheduled, State
 use super::schema::{self, unsigned};
 use crate::authentication::{AuthenticationId, Owner};
 use crate::secret::SecretBytes;
-use crate::vault::keyring::{Fingerprint, Keyring};
+use crate::vault::keyring::{Fingerprint, Keys};
 
 const RECORD: &str = "id, state, gone_reason, listed_at, fetched_at, expires_at, revision, \
                       metadata_revision, metadata";
 
-pub(super) fn record(db: &Connection, keyring: &Keyring, id: AuthenticationId) -> Result<Option<Record>, CacheError> {
+pub(super) fn record(db: &Connection, keys: &Keys, id: AuthenticationId) -> Result<Option<Record>, CacheError> {
     let query = format!("SELECT {RECORD} FROM authentications WHERE key = ?1");
-    find(db, &query, id, |row| open_record(row, keyring, id))
+    find(db, &query, id, |row| open_record(row, keys, id))
 }
 
 pub(super) fn secret(
     db: &Connection,
-    keyring: &Keyring,
+    keys: &Keys,
     id: AuthenticationId,
 ) -> Result<Option<(Record, SecretBytes)>, CacheError> {
     let query = format!("SELECT {RECORD}, secret FROM authentications WHERE key = ?1 AND secret IS NOT NULL");
     find(db, &query, id, |row| {
-        let record = open_record(row, keyring, id)?;
-        Some((record, open_secret(row, keyring, id)?))
+        let record = open_record(row, keys, id)?;
+        Some((record, open_secret(row, keys, id)?))
     })
 }
 
@@ -42,16 +42,17 @@ fn find<T>(
     match rows.next()? {
         None => Ok(None),
         Some(row) => match row_id(row) {
+            Some(found) if schema::is_another(found, id) => Err(CacheError::Collision { id }),
+            Some(found) if found != id => Err(CacheError::Damaged { id }),
             None => Err(CacheError::Damaged { id }),
-            Some(found) if found != id => Err(CacheError::Collision { id }),
             Some(_) => open(row).map(Some).ok_or(CacheError::Damaged { id }),
         },
     }
 }
 
-pub(super) fn list(db: &Connection, keyring: &Keyring, filter: &Filter) -> Result<Listing, CacheError> {
-    let owner = filter.owner_key.as_deref().map(|key| schema::owner_mark(keyring, key));
-    let service = filter.service.as_deref().map(|name| schema::service_mark(keyring, name));
+pub(super) fn list(db: &Connection, keys: &Keys, filter: &Filter) -> Result<Listing, CacheError> {
+    let owner = filter.owner_key.as_deref().map(|key| schema::owner_mark(keys, key));
+    let service = filter.service.as_deref().map(|name| schema::service_mark(keys, name));
     // Only the conditions that apply, or no index would be used.
     let query = format!(
         "SELECT {RECORD} FROM authentications WHERE {} AND {} AND {}",
@@ -67,7 +68,7 @@ pub(super) fn list(db: &Connection, keyring: &Keyring, filter: &Filter) -> Resul
             tracing::warn!("a row of the cache has no readable id and is left out");
             continue;
         };
-        match open_record(row, keyring, id).filter(|record| selects(filter, record)) {
+        match open_record(row, keys, id).filter(|record| selects(filter, record)) {
             Some(record) => listing.records.push(record),
             None => listing.damaged.push(id),
         }
@@ -82,12 +83,12 @@ fn selects(filter: &Filter, record: &Record) -> bool {
         && filter.service.as_ref().is_none_or(|name| Some(name) == service)
 }
 
-pub(super) fn schedule(db: &Connection, keyring: &Keyring, owner: &Owner) -> Result<Vec<Scheduled>, CacheError> {
+pub(super) fn schedule(db: &Connection, keys: &Keys, owner: &Owner) -> Result<Vec<Scheduled>, CacheError> {
     let mut statement = db.prepare_cached(
-        "SELECT id, metadata_mark, state, fetched_at, expires_at FROM authentications \
+        "SELECT key, id, metadata_mark, state, fetched_at, expires_at FROM authentications \
          WHERE owner = ?1",
     )?;
-    let mut rows = statement.query([schema::owner_mark(keyring, owner.key())])?;
+    let mut rows = statement.query([schema::owner_mark(keys, owner.key())])?;
     let mut schedule = Vec::new();
     while let Some(row) = rows.next()? {
         // An unreadable row is as good as none: what Tray lists is written over it.
@@ -97,8 +98,12 @@ pub(super) fn schedule(db: &Connection, keyring: &Keyring, owner: &Owner) -> Res
 }
 
 fn scheduled(row: &Row<'_>) -> Option<Scheduled> {
+    let id = row_id(row)?;
+    if row.get::<_, i64>("key").ok()? != schema::row_key(id) {
+        return None;
+    }
     Some(Scheduled {
-        id: row_id(row)?,
+        id,
         metadata: Fingerprint::from_bytes(row.get("metadata_mark").ok()?),
         state: State::from_code(row.get("state").ok()?)?,
         fetched_at: optional_time(row, "fetched_at")?,
@@ -111,12 +116,13 @@ pub(super) fn counts(db: &Connection) -> Result<Counts, CacheError> {
     let mut statement = db.prepare_cached("SELECT state, count(*) FROM authentications GROUP BY state")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let count = match State::from_code(row.get(0)?) {
+        let count = match row.get(0).ok().and_then(State::from_code) {
             Some(State::Full) => &mut counts.full,
             Some(State::Pending) => &mut counts.pending,
             Some(State::NotPermitted) => &mut counts.not_permitted,
             Some(State::NotEnabled) => &mut counts.not_enabled,
             Some(State::Gone) => &mut counts.gone,
+            Some(State::Damaged) => &mut counts.damaged,
             None => continue,
         };
         *count = unsigned(row, 1)?;
@@ -130,11 +136,11 @@ fn row_id(row: &Row<'_>) -> Option<AuthenticationId> {
 }
 
 /// The record, or `None` if any of the columns it is made of isn't what was written.
-fn open_record(row: &Row<'_>, keyring: &Keyring, id: AuthenticationId) -> Option<Record> {
+fn open_record(row: &Row<'_>, keys: &Keys, id: AuthenticationId) -> Option<Record> {
     let listed_at: i64 = row.get("listed_at").ok()?;
     let times = [listed_at];
     let place = schema::metadata_place(&id, unsigned(row, "metadata_revision").ok()?, &times);
-    let json = keyring.open(&place, row.get_ref("metadata").ok()?.as_blob().ok()?).ok()?;
+    let json = keys.open(&place, row.get_ref("metadata").ok()?.as_blob().ok()?).ok()?;
     let gone: Option<i64> = row.get("gone_reason").ok()?;
     Some(Record {
         metadata: serde_json::from_slice(json.expose_secret()).ok()?,
@@ -150,12 +156,12 @@ fn open_record(row: &Row<'_>, keyring: &Keyring, id: AuthenticationId) -> Option
     })
 }
 
-fn open_secret(row: &Row<'_>, keyring: &Keyring, id: AuthenticationId) -> Option<SecretBytes> {
+fn open_secret(row: &Row<'_>, keys: &Keys, id: AuthenticationId) -> Option<SecretBytes> {
     let fetched_at: i64 = row.get("fetched_at").ok()?;
     let expires_at: Option<i64> = row.get("expires_at").ok()?;
     let times: Vec<i64> = std::iter::once(fetched_at).chain(expires_at).collect();
     let place = schema::secret_place(&id, unsigned(row, "revision").ok()?, &times);
-    keyring.open(&place, row.get_ref("secret").ok()?.as_blob().ok()?).ok()
+    keys.open(&place, row.get_ref("secret").ok()?.as_blob().ok()?).ok()
 }
 
 /// `None` for what isn't a time at all, `Some(None)` for NULL.

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::error::CacheError;
 use crate::authentication::{AuthenticationId, EndUser, ExternalUserId, Metadata, UserId};
 use crate::secret::SecretBytes;
-use crate::vault::keyring::{Fingerprint, Keyring, Place};
+use crate::vault::keyring::{Fingerprint, Keys, Place};
 
 /// One script for each version of the schema; never changed once released.
 ///
@@ -15,7 +15,8 @@ use crate::vault::keyring::{Fingerprint, Keyring, Place};
 /// - `revision` counts pulls, and never goes back, not even when the secret is destroyed.
 /// - `marked_in` is the generation of the last mark: what was pulled on a question from before it is out of date.
 /// - by_state answers the counts from the index alone.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE cache (
         only INTEGER PRIMARY KEY CHECK (only = 1),
         vault BLOB NOT NULL,
@@ -52,15 +53,19 @@ pub(super) const MIGRATIONS: &[&str] = &["
         token BLOB
     ) STRICT;
     CREATE INDEX by_external ON users (external);
-"];
+",
+    "
+    -- States may be 5, damaged, which the first version does not know.
+",
+];
 
-/// Marks a new file as this vault's, or makes sure that an old one is: under other keys every record in it
-/// would look damaged.
-pub(super) fn claim(db: &Connection, keyring: &Keyring) -> Result<(), CacheError> {
-    let ours = keyring.fingerprint("cache of vault", b"");
+/// Marks a new file as this vault's, in the generation after which it goes on, or makes sure that an old one is: under
+/// other keys every record in it would look damaged.
+pub(super) fn claim(db: &Connection, keys: &Keys, generation: u64) -> Result<(), CacheError> {
+    let ours = keys.fingerprint("cache of vault", b"");
     db.execute(
-        "INSERT INTO cache (only, vault, generation) VALUES (1, ?1, 0) ON CONFLICT DO NOTHING",
-        [ours.as_bytes()],
+        "INSERT INTO cache (only, vault, generation) VALUES (1, ?1, ?2) ON CONFLICT DO NOTHING",
+        (ours.as_bytes(), generation.cast_signed()),
     )?;
     let vault: Vec<u8> = db.query_row("SELECT vault FROM cache", [], |row| row.get(0))?;
     if vault == ours.as_bytes() { Ok(()) } else { Err(CacheError::ForeignVault) }
@@ -82,20 +87,26 @@ pub(super) fn row_key(id: AuthenticationId) -> i64 {
     (high ^ low).cast_signed()
 }
 
-pub(super) fn owner_mark(keyring: &Keyring, owner_key: &str) -> i64 {
-    keyring.fingerprint("owner", owner_key.as_bytes()).to_integer()
+/// Whether the id that was found in the row of `id` is another authentication's with the same integer key. One with a key
+/// of its own can't be there: the column is damaged.
+pub(super) fn is_another(found: AuthenticationId, id: AuthenticationId) -> bool {
+    found != id && row_key(found) == row_key(id)
 }
 
-pub(super) fn service_mark(keyring: &Keyring, service: &str) -> i64 {
-    keyring.fingerprint("service", service.as_bytes()).to_integer()
+pub(super) fn owner_mark(keys: &Keys, owner_key: &str) -> i64 {
+    keys.fingerprint("owner", owner_key.as_bytes()).to_integer()
 }
 
-pub(super) fn user_mark(keyring: &Keyring, id: &UserId) -> Fingerprint {
-    keyring.fingerprint("user", id.0.as_bytes())
+pub(super) fn service_mark(keys: &Keys, service: &str) -> i64 {
+    keys.fingerprint("service", service.as_bytes()).to_integer()
 }
 
-pub(super) fn external_mark(keyring: &Keyring, id: &ExternalUserId) -> Fingerprint {
-    keyring.fingerprint("external user", id.0.as_bytes())
+pub(super) fn user_mark(keys: &Keys, id: &UserId) -> Fingerprint {
+    keys.fingerprint("user", id.0.as_bytes())
+}
+
+pub(super) fn external_mark(keys: &Keys, id: &ExternalUserId) -> Fingerprint {
+    keys.fingerprint("external user", id.0.as_bytes())
 }
 
 pub(super) fn metadata_json(metadata: &Metadata) -> SecretBytes {
@@ -112,8 +123,8 @@ fn json(value: &impl serde::Serialize) -> SecretBytes {
     SecretBytes::new(json)
 }
 
-pub(super) fn metadata_fingerprint(keyring: &Keyring, json: &SecretBytes) -> Fingerprint {
-    keyring.fingerprint("metadata", json.expose_secret())
+pub(super) fn metadata_fingerprint(keys: &Keys, json: &SecretBytes) -> Fingerprint {
+    keys.fingerprint("metadata", json.expose_secret())
 }
 
 /// Where an authentication's metadata are sealed to; `times` is when they were listed.
@@ -134,6 +145,12 @@ pub(super) fn profile_place(user: &Fingerprint, revision: u64) -> Place<'_> {
 /// Where an end user's token is sealed to; `times` is when it expires.
 pub(super) fn token_place<'a>(user: &'a Fingerprint, revision: u64, times: &'a [i64]) -> Place<'a> {
     Place { table: "users", column: "token", record: user.as_bytes(), revision, times }
+}
+
+/// Goes on after `generation`, where the file is from before it.
+pub(super) fn go_on_after(db: &Connection, generation: u64) -> Result<(), CacheError> {
+    db.execute("UPDATE cache SET generation = max(generation, ?1)", [generation.cast_signed()])?;
+    Ok(())
 }
 
 /// A count, which SQLite holds as a signed integer.

@@ -25,7 +25,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(&dir.path().join("cache.db"), Arc::new(keyring(&[1]))).unwrap();
+        let cache = reopen(&dir).unwrap();
         Self { dir, cache }
     }
 
@@ -59,11 +59,26 @@ impl Fixture {
         found.map(|(_, secret)| String::from_utf8(secret.expose_secret().to_vec()).unwrap())
     }
 
+    /// The same where it may be damaged.
+    fn secret_or_none(&self, number: u128) -> Option<String> {
+        let found = self.cache.secret(id(number)).ok()??;
+        Some(String::from_utf8(found.1.expose_secret().to_vec()).unwrap())
+    }
+
     /// Everything the cache has on disk, the write-ahead log included.
     fn bytes_on_disk(&self) -> Vec<u8> {
         let names = ["cache.db", "cache.db-wal", "cache.db-shm"];
         names.iter().filter_map(|name| fs::read(self.dir.path().join(name)).ok()).flatten().collect()
     }
+}
+
+/// Opens the cache in a directory, with the keys of these tests.
+fn reopen(dir: &TempDir) -> Result<Cache, CacheError> {
+    open_with(dir, Arc::new(keyring(&[1])))
+}
+
+fn open_with(dir: &TempDir, keyring: Arc<Keyring>) -> Result<Cache, CacheError> {
+    Cache::open(&dir.path().join("cache.db"), keyring, Continuity::default(), Arc::default())
 }
 
 fn id(number: u128) -> AuthenticationId {
@@ -159,7 +174,7 @@ async fn it_is_all_there_after_a_restart_in_one_file() {
     let Fixture { dir, cache } = Fixture::with_two().await;
     drop(cache);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the log was checked in");
-    let cache = Cache::open(&dir.path().join("cache.db"), Arc::new(keyring(&[1]))).unwrap();
+    let cache = reopen(&dir).unwrap();
     assert_eq!(cache.generation().unwrap(), 1);
     let (record, secret) = cache.secret(id(1)).unwrap().unwrap();
     assert_eq!(secret.expose_secret(), b"canary-secret-one");
@@ -285,7 +300,7 @@ async fn a_schedule_is_made_of_plain_columns() {
     fixture.tamper("UPDATE authentications SET metadata = x'00'");
     let mut schedule = fixture.cache.schedule(&owner("alice")).unwrap();
     schedule.sort_by_key(|scheduled| scheduled.id);
-    let mark = |number, service| fixture.cache.metadata_fingerprint(&metadata(number, "alice", service));
+    let mark = |number, service| fixture.cache.metadata_fingerprint(&metadata(number, "alice", service)).unwrap();
     let expected = [
         Scheduled {
             id: id(1),
@@ -315,7 +330,7 @@ async fn counts_are_by_state() {
         Write::User(user("alice")),
     ];
     fixture.cache.write(batch).await.unwrap();
-    let expected = Counts { full: 1, pending: 1, not_permitted: 1, not_enabled: 2, gone: 1, users: 1 };
+    let expected = Counts { full: 1, pending: 1, not_permitted: 1, not_enabled: 2, gone: 1, damaged: 0, users: 1 };
     assert_eq!(fixture.cache.counts().unwrap(), expected);
 }
 

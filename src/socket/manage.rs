@@ -1,0 +1,138 @@
+//! The routes by which the vault is locked, unlocked and rotated, for whom policy grants `manage`.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    body::{Body, Bytes},
+    extract::{Query, State},
+    http::{Response, StatusCode},
+    routing::post,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Api,
+    answer::{self, ApiError},
+    routes::Asked,
+};
+use crate::{
+    audit::{Action, Event, Outcome, Target},
+    clauses::clauses,
+    custody::CustodyError,
+    policy::{AccessDecision, Caller, Grant},
+    secret::{KEY_LEN, Key, SecretBytes},
+    vault::{UnlockKey, VaultError},
+};
+
+pub(super) fn routes() -> Router<Arc<Api>> {
+    Router::new().route("/v1/lock", post(lock)).route("/v1/unlock", post(unlock)).route("/v1/keys/rotate", post(rotate))
+}
+
+/// How the vault stands after a change.
+#[derive(Serialize)]
+struct Standing {
+    vault: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u32>,
+}
+
+async fn lock(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response<Body> {
+    let asked = Asked::new(&api, caller);
+    let locked = match asked.managing(Action::Lock) {
+        Ok(event) => api.custody.lock(event).await.map_err(|error| refusal(&error)),
+        Err(error) => Err(error),
+    };
+    asked.answer(locked.map(|()| standing(&asked, "locked", None)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UnlockQuery {
+    /// What the body is; without one, the key that the configuration names is used.
+    kind: Option<KeyKind>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum KeyKind {
+    Passphrase,
+    RawKey,
+}
+
+async fn unlock(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    query: Result<Query<UnlockQuery>, axum::extract::rejection::QueryRejection>,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Response<Body> {
+    let asked = Asked::new(&api, caller);
+    let given = query
+        .map_err(|_| ApiError::BadRequest("kind is passphrase or raw-key, and nothing else may be asked for"))
+        .and_then(|Query(query)| Ok((query, body.map_err(|_| ApiError::BadRequest("the key can't be read"))?)))
+        .and_then(|(query, body)| presented(query.kind, &body));
+    let unlocked = match (given, asked.managing(Action::Unlock)) {
+        (Ok(key), Ok(event)) => api.custody.unlock(key, event).await.map_err(|error| refusal(&error)),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    };
+    asked.answer(unlocked.map(|()| standing(&asked, "unlocked", None)))
+}
+
+/// The key in a request's body: the bytes themselves, in no encoding.
+fn presented(kind: Option<KeyKind>, body: &Bytes) -> Result<Option<UnlockKey>, ApiError> {
+    match kind {
+        None if body.is_empty() => Ok(None),
+        None => Err(ApiError::BadRequest("say what the key is, by kind=passphrase or kind=raw-key")),
+        Some(KeyKind::Passphrase) => Ok(Some(UnlockKey::Passphrase(SecretBytes::new(body.to_vec())))),
+        Some(KeyKind::RawKey) => {
+            let wrong = ApiError::BadRequest("a raw key has exactly 32 bytes");
+            let bytes: &[u8; KEY_LEN] = body.as_ref().try_into().map_err(|_| wrong)?;
+            Key::try_fill(|key| {
+                key.copy_from_slice(bytes);
+                Ok(())
+            })
+            .map(|key| Some(UnlockKey::Raw(key)))
+        }
+    }
+}
+
+async fn rotate(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response<Body> {
+    let asked = Asked::new(&api, caller);
+    let rotated = match asked.managing(Action::Rotate) {
+        Ok(event) => api.custody.rotate(event).await.map_err(|error| refusal(&error)),
+        Err(error) => Err(error),
+    };
+    asked.answer(rotated.map(|epoch| standing(&asked, "unlocked", Some(epoch))))
+}
+
+fn standing(asked: &Asked<'_>, vault: &'static str, epoch: Option<u32>) -> Response<Body> {
+    answer::json(StatusCode::OK, asked.id(), &Standing { vault, epoch })
+}
+
+impl<'a> Asked<'a> {
+    /// Decides whether the caller may manage the vault; what is done is recorded by the event that this gives, a refusal
+    /// here.
+    fn managing(&self, action: Action) -> Result<impl Fn(Outcome) -> Event + use<'_, 'a>, ApiError> {
+        let decision = self.policy().access_any(self.caller(), Grant::Manage);
+        match decision {
+            AccessDecision::Granted { rule } => Ok(move |outcome| self.event(action, outcome).under(Some(&rule))),
+            AccessDecision::Refused(refusal) => Err(self.refused(action, Target::default(), refusal)),
+        }
+    }
+}
+
+fn refusal(error: &CustodyError) -> ApiError {
+    match error {
+        CustodyError::Vault(VaultError::WrongKey) => ApiError::WrongKey,
+        CustodyError::Vault(VaultError::IsLocked(_)) => ApiError::Locked,
+        CustodyError::Vault(VaultError::Rotating) => ApiError::Rotating,
+        CustodyError::IsUnlocked => ApiError::IsUnlocked,
+        CustodyError::KeyNeeded => ApiError::KeyNeeded,
+        CustodyError::Audit(_) => ApiError::AuditUnavailable,
+        CustodyError::Stopping => ApiError::Stopping,
+        error => {
+            tracing::error!(error = clauses(error), "the vault can't be managed");
+            ApiError::VaultUnavailable
+        }
+    }
+}
