@@ -9,7 +9,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
@@ -334,12 +333,8 @@ impl Daemon {
 
 /// One daemon for each state directory.
 fn lock(state_directory: &Path) -> Result<File, DaemonError> {
-    let file = files::open_private(&state_directory.join("lock"))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(DaemonError::Running(state_directory.to_owned())),
-        Err(error) => Err(DaemonError::System("the state directory can't be locked", error.into())),
-    }
+    let lock = files::try_lock(&state_directory.join(offline::LOCK))?;
+    lock.ok_or_else(|| DaemonError::Running(state_directory.to_owned()))
 }
 
 /// The socket that systemd hands over, else one of our own.

@@ -9,11 +9,14 @@
 //! - [`vault`] seals them, with [`crypto`], into a cache; [`stores`] opens it and the journal, [`custody`] locks, unlocks
 //!   and rotates the keys;
 //! - [`socket`] answers callers that [`policy`] names, and [`audit`] records all of it first;
-//! - [`status`] is what the tasks say of themselves, [`cli`] what a person sees, [`offline`] what needs no daemon;
+//! - [`status`] is what the tasks say of themselves, [`cli`] what a person sees, [`offline`], [`check`] and
+//!   [`backup`] what needs no daemon;
 //! - [`secret`] and [`authentication`] are the vocabulary, [`system`] the operating system.
 
 pub mod audit;
 pub mod authentication;
+pub mod backup;
+pub mod check;
 mod clauses;
 pub mod cli;
 pub mod config;

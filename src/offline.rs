@@ -1,30 +1,30 @@
-//! What is done without a daemon: making the vault, checking a configuration on this host, verifying the audit log.
+//! What is done without a daemon, or beside one: making the vault, its key slots, verifying the audit log.
 
 use std::{
     fs::File,
     io::{self, BufReader},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::{
-    audit::{self, AuditError, AuditLog, Fault, Verdict},
+    audit::{self, Action, AuditError, AuditLog, Event, Fault, Outcome, Verdict},
     clauses::clauses,
     config::{Config, ConfigError, Unlock},
     crypto::{CryptoError, random_key},
-    source::{Source, SourceError},
-    system::{
-        files::{self, FileError},
-        peer,
-    },
+    system::files::{self, FileError},
     unlock::{self, UnlockError},
     vault::{self, Locked, UnlockKey, Unlocked, VaultError},
 };
 
 /// The audit log's directory in the state directory.
 pub const AUDIT_DIRECTORY: &str = "audit";
+
+/// The lock of the state directory: one daemon works there at a time.
+pub const LOCK: &str = "lock";
 
 /// How often, and after which pause, a torn last line is looked at again before it is believed.
 const TORN_TRIES: usize = 5;
@@ -103,7 +103,7 @@ pub fn vault_hint(error: &VaultError) -> Option<String> {
 #[derive(Debug, Serialize)]
 pub struct Made {
     /// The vault's id.
-    pub vault_id: uuid::Uuid,
+    pub vault_id: Uuid,
     /// Where it is.
     pub state_directory: PathBuf,
     /// The key file that was made, if there was none.
@@ -127,13 +127,7 @@ pub fn init(config: &Config) -> Result<Made, OfflineError> {
     if earlier.symlink_metadata().is_ok() {
         return Err(OfflineError::EarlierLog(earlier));
     }
-    let key_file = match &config.vault.unlock {
-        Unlock::KeyFile(path) if !path.exists() => {
-            files::create_new(path, random_key()?.expose_secret(), 0o600)?;
-            Some(path.clone())
-        }
-        _ => None,
-    };
+    let key_file = make_key_file(&config.vault.unlock)?;
     let unlocked = match &config.vault.unlock {
         Unlock::Prompt => create(config, &UnlockKey::Passphrase(unlock::ask_new()?))?,
         given => create(config, &unlock::key(given)?)?,
@@ -156,7 +150,7 @@ pub fn unlock(config: &Config, locked: Locked) -> Result<Unlocked, OfflineError>
     locked.unlock(&unlock::key(&config.vault.unlock)?).map_err(|error| wrong_key(config, error))
 }
 
-fn wrong_key(config: &Config, error: VaultError) -> OfflineError {
+pub(crate) fn wrong_key(config: &Config, error: VaultError) -> OfflineError {
     if matches!(error, VaultError::WrongKey)
         && let Err(error) = audit::count_failed_unlock(&config.state_directory.join(AUDIT_DIRECTORY))
     {
@@ -202,130 +196,53 @@ pub fn verify_audit(config: &Config) -> Result<Verdict, OfflineError> {
     verdict.map_err(|source| OfflineError::UnreadableLog { path, source })
 }
 
-/// One thing that `check` looked at.
+/// What `key add` made.
 #[derive(Debug, Serialize)]
-pub struct Finding {
-    /// What it is about.
-    pub subject: &'static str,
-    /// How it stands.
-    pub standing: Standing,
-    /// What was found.
-    pub detail: String,
-    /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+pub struct Added {
+    /// The new slot.
+    pub slot: Uuid,
+    /// The key file that was made, if there was none.
+    pub key_file: Option<PathBuf>,
 }
 
-/// How something stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Standing {
-    /// As it has to be.
-    Good,
-    /// Worth knowing, or yet to come.
-    Note,
-    /// The daemon would not start.
-    Bad,
-}
-
-impl Finding {
-    fn new(subject: &'static str, standing: Standing, detail: impl Into<String>) -> Self {
-        Self { subject, standing, detail: detail.into(), hint: None }
-    }
-
-    fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
-        self.hint = hint.into();
-        self
-    }
-}
-
-/// Looks at what a configuration names on this host. Nothing is sent, and nothing is changed but
-/// the count of keys that did not fit.
+/// Adds a key slot for the key that `new` names. A key file that is not there is made. A daemon may run meanwhile.
 ///
 /// # Errors
-/// [`ConfigError`]: the configuration itself is wrong.
-pub fn check(path: &Path) -> Result<Vec<Finding>, ConfigError> {
-    let config = Config::load(path)?;
-    let mut findings = vec![Finding::new("configuration", Standing::Good, path.display().to_string())];
-    findings.push(key_and_vault(&config));
-    for (subject, source) in [("master token", &config.tokens.master), ("API user's token", &config.tokens.api_user)] {
-        findings.extend(source.as_ref().map(|source| token(subject, source)));
-    }
-    findings.push(Finding::new(
-        "Tray",
-        Standing::Good,
-        format!("{}, {}", config.tray.api_url(), config.tray.graphql_url()),
-    ));
-    findings.push(match config.pull.rules.len() {
-        0 => Finding::new("pull rules", Standing::Note, "none: nothing is pulled in full")
-            .hint("add [[pull.rules]]".to_owned()),
-        count => Finding::new("pull rules", Standing::Good, count.to_string()),
-    });
-    findings.push(match config.access.rules.len() {
-        0 => Finding::new("access rules", Standing::Note, "none: nobody reads anything")
-            .hint("add [[access.rules]]".to_owned()),
-        count => Finding::new("access rules", Standing::Good, count.to_string()),
-    });
-    findings.push(match &config.ingest.directory {
-        Some(directory) if directory.exists() => {
-            Finding::new("drop directory", Standing::Good, directory.display().to_string())
-        }
-        Some(directory) => Finding::new(
-            "drop directory",
-            Standing::Note,
-            format!("{}, which the daemon will make", directory.display()),
-        ),
-        None => Finding::new("drop directory", Standing::Note, "none is configured"),
-    });
-    findings.push(match peer::has_peer_pidfd() {
-        Ok(true) => Finding::new("kernel", Standing::Good, "names the units and processes of callers"),
-        _ => Finding::new("kernel", Standing::Note, "can't name the unit or process of a caller (no SO_PEERPIDFD)")
-            .hint("workflow_guard.units and .processes match nobody here: name users instead".to_owned()),
-    });
-    Ok(findings)
-}
-
-fn key_and_vault(config: &Config) -> Finding {
-    let subject = "vault";
-    let found = match Locked::open(&config.state_directory) {
-        Err(VaultError::Missing(_)) => {
-            return Finding::new(subject, Standing::Note, format!("none in {} yet", config.state_directory.display()))
-                .hint("make it with: trayvault init".to_owned());
-        }
-        Err(error) => return Finding::new(subject, Standing::Bad, clauses(&error)).hint(vault_hint(&error)),
-        Ok(locked) => locked,
+/// [`OfflineError`]; the slots are as they were.
+pub fn add_key(config: &Config, new: &Unlock) -> Result<Added, OfflineError> {
+    let unlocked = unlock(config, Locked::open(&config.state_directory)?)?;
+    let audit = audit_log(config, &unlocked)?;
+    let key_file = make_key_file(new)?;
+    let key = match new {
+        Unlock::Prompt => UnlockKey::Passphrase(unlock::ask_new()?),
+        given => unlock::key(given)?,
     };
-    // It is there, so this only looks at it.
-    if let Err(error) = files::private_directory(&config.state_directory) {
-        return Finding::new(subject, Standing::Bad, clauses(&error)).hint(error.hint());
-    }
-    if config.vault.unlock == Unlock::Prompt {
-        return Finding::new(subject, Standing::Good, "its passphrase is asked for at the start");
-    }
-    match unlock::key(&config.vault.unlock) {
-        Err(UnlockError::Source(SourceError::NoCredentials(name))) => given_by_systemd(subject, &name),
-        Err(error) => Finding::new(subject, Standing::Bad, clauses(&error)).hint(error.hint()),
-        Ok(key) => match found.unlock(&key).map_err(|error| wrong_key(config, error)) {
-            Ok(_) => Finding::new(subject, Standing::Good, "its key fits"),
-            Err(error) => Finding::new(subject, Standing::Bad, clauses(&error)).hint(error.hint()),
-        },
-    }
+    audit.record_synced(&Event::new(Action::AddSlot, Outcome::Begun))?;
+    let slot = unlocked.add_slot(&config.state_directory, &key.as_new_slot())?;
+    audit.record_synced(&Event::new(Action::AddSlot, Outcome::Done).slot(slot))?;
+    Ok(Added { slot, key_file })
 }
 
-fn token(subject: &'static str, source: &Source) -> Finding {
-    match source.read() {
-        Ok(_) => {
-            let place = match source {
-                Source::File(path) => path.display().to_string(),
-                Source::Credential(name) => format!("credential {name}"),
-            };
-            Finding::new(subject, Standing::Good, place)
+/// Removes a key slot: its key unlocks the vault no more. A daemon may run meanwhile, and stays unlocked.
+///
+/// # Errors
+/// [`OfflineError`]; the slots are as they were.
+pub fn remove_key(config: &Config, slot: Uuid) -> Result<(), OfflineError> {
+    let unlocked = unlock(config, Locked::open(&config.state_directory)?)?;
+    let audit = audit_log(config, &unlocked)?;
+    audit.record_synced(&Event::new(Action::RemoveSlot, Outcome::Begun).slot(slot))?;
+    let removed = unlocked.remove_slot(&config.state_directory, slot);
+    let outcome = if removed.is_ok() { Outcome::Done } else { Outcome::Failed };
+    audit.record_synced(&Event::new(Action::RemoveSlot, outcome).slot(slot))?;
+    Ok(removed?)
+}
+
+fn make_key_file(unlock: &Unlock) -> Result<Option<PathBuf>, OfflineError> {
+    match unlock {
+        Unlock::KeyFile(path) if !path.exists() => {
+            files::create_new(path, random_key()?.expose_secret(), 0o600)?;
+            Ok(Some(path.clone()))
         }
-        Err(SourceError::NoCredentials(name)) => given_by_systemd(subject, &name),
-        Err(error) => Finding::new(subject, Standing::Bad, clauses(&error)).hint(error.hint()),
+        _ => Ok(None),
     }
-}
-
-fn given_by_systemd(subject: &'static str, name: &str) -> Finding {
-    Finding::new(subject, Standing::Note, format!("the credential {name:?}, which systemd gives at the start"))
 }

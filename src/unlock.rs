@@ -55,12 +55,20 @@ pub fn source(unlock: &Unlock) -> Option<Source> {
 /// # Errors
 /// [`UnlockError`].
 pub fn key(unlock: &Unlock) -> Result<UnlockKey, UnlockError> {
-    let Some(source) = source(unlock) else { return ask("Passphrase of the vault: ").map(UnlockKey::Passphrase) };
+    let Some(source) = source(unlock) else { return ask_passphrase().map(UnlockKey::Passphrase) };
     let secret = source.read()?;
     match unlock {
         Unlock::KeyFile(_) | Unlock::KeyCredential(_) => raw(&secret).map(UnlockKey::Raw),
         _ => Ok(UnlockKey::Passphrase(secret.without_line_end())),
     }
+}
+
+/// Asks for the vault's passphrase on the terminal, without echo.
+///
+/// # Errors
+/// [`UnlockError`].
+pub fn ask_passphrase() -> Result<SecretBytes, UnlockError> {
+    ask("Passphrase of the vault: ")
 }
 
 /// Asks for a new passphrase, twice.

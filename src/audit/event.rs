@@ -32,6 +32,9 @@ pub enum Action {
     /// A database from before what the log knows of was accepted.
     #[serde(rename = "vault.accept_rollback")]
     AcceptRollback,
+    /// A backup is written.
+    #[serde(rename = "vault.backup")]
+    Backup,
     /// A backup was put in the place of a vault that is lost.
     #[serde(rename = "vault.restore")]
     Restore,

@@ -33,6 +33,12 @@ impl Generations {
         Self { cache: Arc::new(anchored.cache.into()), journal: Arc::new(anchored.journal.into()) }
     }
 
+    /// Another process has recorded these.
+    pub(super) fn reached(&self, anchored: Anchored) {
+        self.cache.fetch_max(anchored.cache, Ordering::Relaxed);
+        self.journal.fetch_max(anchored.journal, Ordering::Relaxed);
+    }
+
     /// What has been told so far.
     pub fn now(&self) -> Anchored {
         Anchored { cache: self.cache.load(Ordering::Relaxed), journal: self.journal.load(Ordering::Relaxed) }

@@ -43,6 +43,9 @@ pub enum AuditError {
     /// The last whole line is not an entry of this vault's.
     #[error("the last entry of the audit log {} is not this vault's", .0.display())]
     Foreign(PathBuf),
+    /// Entries that this process wrote are not there any more.
+    #[error("the end of the audit log {} was cut off", .0.display())]
+    Cut(PathBuf),
 }
 
 impl AuditError {
@@ -50,7 +53,7 @@ impl AuditError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::File(error) => error.hint(),
-            Self::Foreign(_) => Some(
+            Self::Foreign(_) | Self::Cut(_) => Some(
                 "trayvault audit verify says where it breaks; keep it as evidence, move it aside and a new one begins"
                     .to_owned(),
             ),
@@ -78,6 +81,16 @@ struct Chain {
     mac: [u8; MAC_LEN],
     /// Where the last whole entry ends. Anything behind it is a torn write.
     end: u64,
+}
+
+/// Gives the lock on a file back. The lock is the open file's, which outlives this descriptor of it.
+struct Unlocks(File);
+
+impl Drop for Unlocks {
+    fn drop(&mut self) {
+        // Nothing can be done if it fails, and it goes with the process in any case.
+        let _ = self.0.unlock();
+    }
 }
 
 /// One line of the log, without its MAC.
@@ -146,6 +159,7 @@ impl AuditLog {
         let path = directory.join(FILE_NAME);
         let unwritable = |source| AuditError::Unwritable { path: path.clone(), source };
         let mut file = open_private(&path)?;
+        let alone = file.try_clone().and_then(|file| file.lock().map(|()| Unlocks(file))).map_err(unwritable)?;
         let tail = Tail::read(&mut file).map_err(unwritable)?;
         let Link { sequence, mac, anchored } = match &tail.last_lines {
             None => Link { sequence: 0, mac: [0; MAC_LEN], anchored: Anchored::default() },
@@ -154,6 +168,7 @@ impl AuditLog {
         if tail.torn {
             file.set_len(tail.end).and_then(|()| file.sync_data()).map_err(unwritable)?;
         }
+        drop(alone);
         let log = Self(Arc::new(Shared {
             session: Uuid::new_v4(),
             fingerprint_key: hkdf_sha256(&key, b"", "trayvault audit identifiers v1"),
@@ -196,6 +211,10 @@ impl AuditLog {
 
     fn append(&self, event: &Event) -> Result<File, AuditError> {
         let mut chain = self.0.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        // A command may write while a daemon does.
+        let alone = chain.file.try_clone().and_then(|file| file.lock().map(|()| Unlocks(file)));
+        let _alone = alone.map_err(|source| self.unwritable(source))?;
+        self.catch_up(&mut chain)?;
         let mut line = self.line(chain.sequence + 1, event);
         let mac = entry_mac(&self.0.key, &chain.mac, line.as_bytes());
         line.pop();
@@ -223,6 +242,23 @@ impl AuditLog {
                 Err(self.unwritable(source))
             }
         }
+    }
+
+    /// Goes on behind what another process has written since.
+    fn catch_up(&self, chain: &mut Chain) -> Result<(), AuditError> {
+        let length = chain.file.metadata().map_err(|source| self.unwritable(source))?.len();
+        if length == chain.end {
+            return Ok(());
+        }
+        let tail = Tail::read(&mut chain.file).map_err(|source| self.unwritable(source))?;
+        let lines = tail.last_lines.as_ref().ok_or_else(|| AuditError::Foreign(self.0.path.clone()))?;
+        let link = last_link(&self.0.key, lines).ok_or_else(|| AuditError::Foreign(self.0.path.clone()))?;
+        if link.sequence < chain.sequence {
+            return Err(AuditError::Cut(self.0.path.clone()));
+        }
+        self.0.generations.reached(link.anchored);
+        (chain.sequence, chain.mac, chain.end) = (link.sequence, link.mac, tail.end);
+        Ok(())
     }
 
     fn line(&self, sequence: u64, event: &Event) -> String {
@@ -333,7 +369,7 @@ fn last_link(key: &Key, lines: &LastLines) -> Option<Link> {
     Some(Link { sequence: seq, mac, anchored: generations })
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String can't fail.

@@ -9,7 +9,7 @@ use super::{Code, Connected, Failure};
 use crate::{
     config::Config,
     secret::SecretBytes,
-    socket::{self, ClientError},
+    socket::{self, Answer, ClientError},
 };
 
 /// Sends a request and reads the answer as `T`.
@@ -28,11 +28,43 @@ pub(super) fn incomprehensible() -> Failure {
         .hint("are the daemon and this program of the same version?".to_owned())
 }
 
+/// Sends a request whose answer says nothing more.
+pub(super) fn tell(connected: &Connected, method: Method, path: &str) -> Result<(), Failure> {
+    ask_raw(connected, method, path).map(drop)
+}
+
+/// What became of an attempt to unlock.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unlocked {
+    /// The vault is unlocked.
+    Yes,
+    /// The daemon has no key of its own: a passphrase has to be given.
+    KeyNeeded,
+}
+
+/// Asks the daemon to unlock, with a passphrase or with the key that its configuration names.
+pub(super) fn try_unlock(connected: &Connected, passphrase: Option<SecretBytes>) -> Result<Unlocked, Failure> {
+    let path = if passphrase.is_some() { "/v1/unlock?kind=passphrase" } else { "/v1/unlock" };
+    let answer = send(connected, Method::POST, path, passphrase)?;
+    if answer.status.is_success() {
+        Ok(Unlocked::Yes)
+    } else if code(&answer.body).as_deref() == Some("key_needed") {
+        Ok(Unlocked::KeyNeeded)
+    } else {
+        Err(refused(answer.status, &answer.body))
+    }
+}
+
 /// Sends a request; the answer's JSON text.
 pub(super) fn ask_raw(connected: &Connected, method: Method, path: &str) -> Result<SecretBytes, Failure> {
+    let answer = send(connected, method, path, None)?;
+    if answer.status.is_success() { Ok(answer.body) } else { Err(refused(answer.status, &answer.body)) }
+}
+
+fn send(connected: &Connected, method: Method, path: &str, body: Option<SecretBytes>) -> Result<Answer, Failure> {
     let socket = socket_path(connected)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = runtime.block_on(socket::request(&socket, method, path)).map_err(|error| match error {
+    runtime.block_on(socket::request(&socket, method, path, body)).map_err(|error| match error {
         ClientError::NoDaemon { ref source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
             Failure::of(Code::NoPermission, &error)
                 .hint("check the group and mode of the socket and of its directory".to_owned())
@@ -42,8 +74,7 @@ pub(super) fn ask_raw(connected: &Connected, method: Method, path: &str) -> Resu
             Failure::of(Code::Unavailable, &error).hint("start it with: trayvault run".to_owned())
         }
         ClientError::Broken => Failure::of(Code::Unavailable, &error),
-    })?;
-    if answer.status.is_success() { Ok(answer.body) } else { Err(refused(answer.status, &answer.body)) }
+    })
 }
 
 /// Whether nobody listens there, as opposed to a path that is no socket's.
@@ -60,16 +91,35 @@ fn socket_path(connected: &Connected) -> Result<PathBuf, Failure> {
     Ok(config.api_socket())
 }
 
+fn code(body: &SecretBytes) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        code: String,
+    }
+    parse::<Refusal>(body).ok().map(|refusal| refusal.code)
+}
+
 fn refused(status: StatusCode, body: &SecretBytes) -> Failure {
     #[derive(Deserialize)]
     struct Refusal {
+        code: String,
         message: String,
         request_id: String,
     }
-    let Ok(Refusal { message, request_id }) = parse::<Refusal>(body) else {
+    let Ok(Refusal { code, message, request_id }) = parse::<Refusal>(body) else {
         return Failure::new(Code::Software, format!("the daemon answered with HTTP {status}"));
     };
     let failure = |code| Failure::new(code, message);
+    match code.as_str() {
+        "locked" => return failure(Code::Unavailable).hint("unlock it with: trayvault unlock".to_owned()),
+        "wrong_key" => return failure(Code::Data).hint("nothing was changed; each try is in the audit log".to_owned()),
+        "unlocked" => return failure(Code::Unavailable),
+        "rotating" => {
+            return failure(Code::Unavailable).hint("trayvault status shows how far it is".to_owned());
+        }
+        "vault_unavailable" => return failure(Code::Unavailable).hint("trayvault check may say more".to_owned()),
+        _ => {}
+    }
     match status {
         StatusCode::FORBIDDEN => failure(Code::NoPermission)
             .hint(format!("whoever runs the daemon finds the reason under request {request_id}")),

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{Code, Configured, Failure, output};
-use crate::offline::{self, Finding, Standing};
+use crate::check::{self, Finding, Standing};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -15,7 +15,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let findings = offline::check(&arguments.configured.config)
+    let findings = check::check(&arguments.configured.config)
         .map_err(|error| Failure::of(Code::Config, &error).hint(error.hint()))?;
     if arguments.json {
         output::json(&findings)?;

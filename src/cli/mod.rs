@@ -2,6 +2,7 @@
 
 mod api;
 mod audit;
+mod backup;
 mod check;
 #[cfg(feature = "emulator")]
 mod demo;
@@ -9,7 +10,9 @@ mod demo;
 mod emulator;
 mod get;
 mod init;
+mod key;
 mod list;
+mod lock;
 mod output;
 mod run;
 mod status;
@@ -75,6 +78,17 @@ enum Command {
     Get(get::Arguments),
     /// Synchronise with Tray now
     Sync(sync::Arguments),
+    /// Wipe the daemon's keys and tokens: it answers no secret until it is unlocked
+    Lock(lock::Arguments),
+    /// Unlock the daemon's vault again
+    Unlock(lock::Arguments),
+    /// The vault's key slots, and the rotation of its keys
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Write a sealed copy of the vault, cache, journal and audit log; the daemon may run meanwhile
+    Backup(backup::Arguments),
+    /// Put a backup back into an empty state directory
+    Restore(backup::Arguments),
     /// Look into the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -188,6 +202,11 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::List(arguments) => list::run(arguments),
         Command::Get(arguments) => get::run(arguments),
         Command::Sync(arguments) => sync::run(arguments),
+        Command::Lock(arguments) => lock::lock(arguments),
+        Command::Unlock(arguments) => lock::unlock(arguments),
+        Command::Key(command) => key::run(command),
+        Command::Backup(arguments) => backup::backup(arguments),
+        Command::Restore(arguments) => backup::restore(arguments),
         Command::Audit(command) => audit::run(command),
         #[cfg(feature = "emulator")]
         Command::Emulator(arguments) => emulator::run(arguments),

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -39,11 +39,16 @@ pub enum ClientError {
     Broken,
 }
 
-/// Sends one request without a body and reads the whole answer.
+/// Sends one request and reads the whole answer.
 ///
 /// # Errors
 /// [`ClientError`]; an answer with an error status is an [`Answer`].
-pub async fn request(socket: &Path, method: Method, path_and_query: &str) -> Result<Answer, ClientError> {
+pub async fn request(
+    socket: &Path,
+    method: Method,
+    path_and_query: &str,
+    body: Option<SecretBytes>,
+) -> Result<Answer, ClientError> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|source| ClientError::NoDaemon { path: socket.to_owned(), source })?;
@@ -53,7 +58,7 @@ pub async fn request(socket: &Path, method: Method, path_and_query: &str) -> Res
         .method(method)
         .uri(path_and_query)
         .header(header::HOST, "trayvault")
-        .body(Empty::<Bytes>::new())
+        .body(Full::new(body.map_or_else(Bytes::new, Bytes::from_owner)))
         .map_err(|_| ClientError::Broken)?;
     let response = sender.send_request(request).await.map_err(|_| ClientError::Broken)?;
     let status = response.status();

@@ -1,7 +1,7 @@
 //! Trust in the file system: owner, mode and type are checked on the opened descriptor, never on a path that
 //! may mean another file a moment later.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -139,7 +139,7 @@ fn read_owned(path: &Path, limit: u64, at_most: u32) -> Result<Zeroizing<Vec<u8>
 /// Puts a new file in the place of the old one, if there is one: a private temporary in the same directory,
 /// synced, renamed, and the directory synced. Whoever opens `path` finds the old content whole or the new.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
-    let temporary = Temporary::write(path, content, mode)?;
+    let temporary = Temporary::write(path, mode, |file| file.write_all(content))?;
     std::fs::rename(&temporary.0, path).map_err(FileError::io("replace", path))?;
     sync_directory(parent(path))
 }
@@ -149,7 +149,16 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> 
 /// # Errors
 /// One that [`FileError::is_already_there`] when there is something of that name; it isn't touched.
 pub fn create_new(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
-    let temporary = Temporary::write(path, content, mode)?;
+    create_new_with(path, mode, |file| file.write_all(content))
+}
+
+/// As [`create_new`], with what `write` puts into it.
+pub fn create_new_with(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), FileError> {
+    let temporary = Temporary::write(path, mode, write)?;
     // link(2), and not a rename: it fails where the name is taken.
     std::fs::hard_link(&temporary.0, path).map_err(FileError::io("create", path))?;
     drop(temporary);
@@ -211,6 +220,24 @@ pub fn remove_if_there(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Removes a directory of ours and what is in it, if there is one.
+pub fn remove_directory_if_there(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(FileError::io("remove", path)),
+    }
+}
+
+/// Holds the lock of this name until the file is dropped; `None` if somebody else does (flock(2)).
+pub fn try_lock(path: &Path) -> Result<Option<File>, FileError> {
+    let file = open_private(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(FileError::io("lock", path)(source)),
+    }
+}
+
 /// Waits until nobody else holds the lock of this name, and holds it until the file is dropped (flock(2)).
 pub fn lock(path: &Path) -> Result<File, FileError> {
     let file = open_private(path)?;
@@ -259,7 +286,7 @@ pub fn sync_directory(path: &Path) -> Result<(), FileError> {
 struct Temporary(PathBuf);
 
 impl Temporary {
-    fn write(target: &Path, content: &[u8], mode: u32) -> Result<Self, FileError> {
+    fn write(target: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<Self, FileError> {
         let failed = || FileError::io("write", target);
         let name = target.file_name().ok_or_else(|| failed()(io::ErrorKind::InvalidInput.into()))?;
         let random = getrandom::u64().map_err(|error| failed()(io::Error::other(error)))?;
@@ -269,7 +296,7 @@ impl Temporary {
         let file = open(&path, flags, Mode::from_raw_mode(0o600)).map_err(|error| failed()(error.into()))?;
         let temporary = Self(path);
         let mut file = File::from(file);
-        file.write_all(content)
+        write(&mut file)
             // The mode that was asked for, whatever the umask.
             .and_then(|()| fchmod(&file, Mode::from_raw_mode(mode)).map_err(Into::into))
             .and_then(|()| file.sync_all())

@@ -131,6 +131,33 @@ fn expected_schema(migrations: &[&str]) -> rusqlite::Result<Vec<(String, String,
     schema(&scratch)
 }
 
+/// A database can't be copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The one that is to be copied can't be opened, or it is not there.
+    #[error(transparent)]
+    From(#[from] DatabaseError),
+    /// SQLite can't read it, or not write the copy.
+    #[error("SQLite can't copy it")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The copy can't be made.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Copies a database as it is at one moment, whoever writes to it meanwhile (sqlite.org/backup.html). There must be
+/// nothing at `to`.
+pub fn copy_database(from: &Path, to: &Path) -> Result<(), CopyError> {
+    let source = open_reader(from)?;
+    files::private_file(to)?;
+    let mut copy = Connection::open_with_flags(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // In one step: a writer that comes between two would have it begin anew.
+    rusqlite::backup::Backup::new(&source, &mut copy)?.step(-1)?;
+    // As it is to be found later: one file.
+    copy.pragma_update(None, "journal_mode", "DELETE")?;
+    Ok(())
+}
+
 /// Moves a damaged database out of the way, into the directory `damaged` beside it, with a text that says why. One that
 /// was set aside before is replaced. Nothing has the file open.
 pub fn set_aside(path: &Path, reason: &str) -> Result<PathBuf, FileError> {

@@ -13,7 +13,7 @@ use crate::secret::Key;
 use crate::system::files::{self, FileError};
 
 /// The header's name in the vault's directory.
-pub(super) const FILE_NAME: &str = "vault.json";
+pub const FILE_NAME: &str = "vault.json";
 
 /// A vault can't be made, read or unlocked.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,9 @@ mod slots;
 pub use cache::{
     Cache, CacheError, Counts, Filter, GoneReason, Listing, Record, Resealed, Scheduled, State, Walk, Write,
 };
-pub use database::{Continuity, DatabaseError, Durability, RolledBack, open_database, set_aside};
+pub use database::{
+    Continuity, CopyError, DatabaseError, Durability, RolledBack, copy_database, open_database, set_aside,
+};
 pub use keyring::{Damaged, Fingerprint, IsLocked, Keyring, Keys, Place};
-pub use locked::{Locked, Unlocked, VaultError, create};
+pub use locked::{FILE_NAME as HEADER, Locked, Unlocked, VaultError, create};
 pub use slots::{NewSlot, SlotKind, SlotSummary, UnlockKey};

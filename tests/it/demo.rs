@@ -65,7 +65,7 @@ fn kept_it_runs_until_it_is_interrupted_and_leaves_nothing_behind() {
     let socket = invitation.split_whitespace().find(|word| word.ends_with("api.sock")).expect("a socket");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let answer = runtime
-        .block_on(trayvault::socket::request(Path::new(socket), hyper::Method::GET, "/v1/status"))
+        .block_on(trayvault::socket::request(Path::new(socket), hyper::Method::GET, "/v1/status", None))
         .expect("the daemon is kept");
     assert_eq!(answer.status, 200);
     let pid = rustix::process::Pid::from_child(&demo);

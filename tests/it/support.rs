@@ -30,7 +30,7 @@ effect = "allow"
 [[access.rules]]
 name = "the test"
 users = ["UID"]
-grants = ["metadata", "read", "sync"]
+grants = ["metadata", "read", "sync", "manage"]
 "#;
 
 pub(crate) struct House {
@@ -207,7 +207,7 @@ impl House {
     /// Asks the daemon over its socket.
     pub(crate) fn ask(&self, method: Method, path: &str) -> (StatusCode, Value) {
         let socket = self.path("run/api.sock");
-        let answer = self.runtime.block_on(socket::request(&socket, method, path)).expect("an answer");
+        let answer = self.runtime.block_on(socket::request(&socket, method, path, None)).expect("an answer");
         (answer.status, serde_json::from_slice(answer.body.expose_secret()).expect("JSON"))
     }
 

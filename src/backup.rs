@@ -1,0 +1,386 @@
+//! `backup` and `restore`: the vault's header, both databases and the audit log in one file.
+//!
+//! The file is a tar archive (POSIX.1-1988 ustar) of what the state directory has, copied while a daemon may run: the
+//! databases by SQLite's backup API. What is sealed there is sealed in it, under the same key slots. `manifest.json` comes
+//! last but one and has the SHA-256 of every other member; `manifest.mac`, last, is HMAC-SHA256 of the manifest's bytes
+//! under a key of the vault's, so that nothing in it can be changed or exchanged.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, Write},
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    audit::{self, Action, AuditError, Event, Outcome},
+    config::Config,
+    crypto::{hmac_sha256, hmac_sha256_matches},
+    ingest::{Journal, JournalError},
+    offline::{self, AUDIT_DIRECTORY, OfflineError},
+    stores::{CACHE, JOURNAL},
+    system::files::{self, FileError},
+    vault::{self, Continuity, HEADER, Locked, Unlocked, VaultError},
+};
+
+const FORMAT: u32 = 1;
+const MANIFEST: &str = "manifest.json";
+const MAC: &str = "manifest.mac";
+/// The largest manifest, MAC or header that is read, in bytes.
+const SMALL: u64 = 64 * 1024;
+/// How often a copy is begun anew because the keys were rotated meanwhile.
+const TRIES: usize = 3;
+/// Where a copy is put together, in the state directory.
+const STAGE: &str = "backup.partial";
+const RESTORE_STAGE: &str = "restore.partial";
+
+/// What a backup has in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    format: u32,
+    /// The vault's id.
+    pub vault: Uuid,
+    /// When it was made.
+    pub made_at: Timestamp,
+    members: Vec<Member>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Member {
+    name: String,
+    size: u64,
+    /// In lower-case hexadecimal.
+    sha256: String,
+}
+
+/// What a restore put back.
+#[derive(Debug, Serialize)]
+pub struct Restored {
+    /// The vault's id.
+    pub vault: Uuid,
+    /// When the backup was made.
+    pub made_at: Timestamp,
+    /// Dropped documents that were waiting then. They are rejected, because they may have been sent since.
+    pub rejected: usize,
+}
+
+/// Why there is no backup, or it was not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The vault can't be unlocked, or the audit log not written.
+    #[error(transparent)]
+    Offline(#[from] OfflineError),
+    /// A file can't be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A database can't be copied.
+    #[error("{0} can't be copied")]
+    Copy(&'static str, #[source] vault::CopyError),
+    /// The journal can't be made safe.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The keys were rotated again and again meanwhile.
+    #[error("the keys are being rotated")]
+    Rotating,
+    /// The backup can't be read or written.
+    #[error("the backup {} can't be {what}", path.display())]
+    Io {
+        /// Its path.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel or the archive's reader says.
+        source: io::Error,
+    },
+    /// It is not one, or not whole.
+    #[error("{} is not a backup of trayvault's: {reason}", path.display())]
+    NotABackup {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// Its content is not what the vault's key vouches for.
+    #[error("the backup {} was changed: {reason}", path.display())]
+    Changed {
+        /// Its path.
+        path: PathBuf,
+        /// What does not fit.
+        reason: &'static str,
+    },
+    /// A daemon works in the state directory.
+    #[error("a daemon works in {}", .0.display())]
+    Running(PathBuf),
+}
+
+impl BackupError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Offline(OfflineError::Vault(VaultError::Exists(_))) => {
+                "a backup is restored into an empty state_directory: move this one aside"
+            }
+            Self::Offline(error) => return error.hint(),
+            Self::File(error) if error.is_already_there() => "a backup is never written over: give another name",
+            Self::File(error) => return error.hint(),
+            Self::Rotating => "try again once it is through: trayvault status shows how far it is",
+            Self::Running(_) => "stop it first",
+            Self::Changed { .. } => "nothing was restored; take another backup",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl From<VaultError> for BackupError {
+    fn from(error: VaultError) -> Self {
+        Self::Offline(error.into())
+    }
+}
+
+impl From<AuditError> for BackupError {
+    fn from(error: AuditError) -> Self {
+        Self::Offline(error.into())
+    }
+}
+
+/// Writes a backup to `path`, which must not be there. A daemon may run meanwhile.
+///
+/// # Errors
+/// [`BackupError`]; there is nothing at `path` then.
+pub fn backup(config: &Config, path: &Path) -> Result<Manifest, BackupError> {
+    let state = &config.state_directory;
+    let unlocked = offline::unlock(config, Locked::open(state)?)?;
+    let log = offline::audit_log(config, &unlocked)?;
+    log.record_synced(&Event::new(Action::Backup, Outcome::Begun))?;
+    let stage = Stage::new(state.join(STAGE))?;
+    copy_state(state, &stage)?;
+    let mut manifest =
+        Manifest { format: FORMAT, vault: unlocked.vault_id(), made_at: Timestamp::now(), members: Vec::new() };
+    files::create_new_with(path, 0o600, |file| archive(file, &stage, &mut manifest, &unlocked))?;
+    log.record_synced(&Event::new(Action::Backup, Outcome::Done))?;
+    Ok(manifest)
+}
+
+/// The members, in the order in which they are copied and archived.
+///
+/// INVARIANT: the audit log is copied before the databases, so that they are never from before what it knows of.
+const MEMBERS: [&str; 4] = [HEADER, audit::FILE_NAME, CACHE, JOURNAL];
+
+fn copy_state(state: &Path, stage: &Stage) -> Result<(), BackupError> {
+    for _ in 0..TRIES {
+        stage.empty()?;
+        let header = files::read_private(&state.join(HEADER), SMALL)?;
+        files::create_new(&stage.path(HEADER), &header, 0o600)?;
+        copy_log(&state.join(AUDIT_DIRECTORY).join(audit::FILE_NAME), &stage.path(audit::FILE_NAME))?;
+        for name in [CACHE, JOURNAL] {
+            vault::copy_database(&state.join(name), &stage.path(name)).map_err(|error| BackupError::Copy(name, error))?;
+        }
+        // With another header, what was copied may be sealed in epochs that this one does not have.
+        if files::read_private(&state.join(HEADER), SMALL)? == header {
+            return Ok(());
+        }
+    }
+    Err(BackupError::Rotating)
+}
+
+/// Copies the whole entries of a log that may be written meanwhile.
+fn copy_log(from: &Path, to: &Path) -> Result<(), BackupError> {
+    let failed = |source| BackupError::Io { path: from.to_owned(), what: "read", source };
+    let mut log = files::open_private(from)?;
+    let length = {
+        // An entry that is being written is whole once its writer has given the lock back.
+        log.lock().map_err(failed)?;
+        let length = log.metadata().map(|metadata| metadata.len());
+        log.unlock().and(length).map_err(failed)?
+    };
+    log.rewind().map_err(failed)?;
+    Ok(files::create_new_with(to, 0o600, |file| io::copy(&mut log.take(length), file).map(drop))?)
+}
+
+fn archive(file: &mut File, stage: &Stage, manifest: &mut Manifest, unlocked: &Unlocked) -> io::Result<()> {
+    let mut archive = tar::Builder::new(file);
+    for name in MEMBERS {
+        let mut member = Hashing::new(File::open(stage.path(name))?);
+        let size = member.inner.metadata()?.len();
+        append(&mut archive, name, size, &mut member)?;
+        manifest.members.push(Member { name: name.to_owned(), size, sha256: member.hex() });
+    }
+    let json = serde_json::to_vec_pretty(&manifest)?;
+    append(&mut archive, MANIFEST, json.len() as u64, json.as_slice())?;
+    let mac = hmac_sha256(&unlocked.backup_key(), &[&json]);
+    append(&mut archive, MAC, mac.len() as u64, mac.as_slice())?;
+    archive.into_inner()?.flush()
+}
+
+fn append(archive: &mut tar::Builder<&mut File>, name: &str, size: u64, content: impl Read) -> io::Result<()> {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(size);
+    header.set_mode(0o600);
+    archive.append_data(&mut header, name, content)
+}
+
+/// Puts a backup in the place of a vault that is not there any more.
+///
+/// # Errors
+/// [`BackupError`]; there is no vault then, as before.
+pub fn restore(config: &Config, path: &Path) -> Result<Restored, BackupError> {
+    let state = &config.state_directory;
+    files::private_directory(state)?;
+    let Some(_lock) = files::try_lock(&state.join(offline::LOCK))? else {
+        return Err(BackupError::Running(state.clone()));
+    };
+    if state.join(HEADER).symlink_metadata().is_ok() {
+        return Err(VaultError::Exists(state.clone()).into());
+    }
+    let log = state.join(AUDIT_DIRECTORY).join(audit::FILE_NAME);
+    if log.symlink_metadata().is_ok() {
+        return Err(OfflineError::EarlierLog(log).into());
+    }
+
+    let stage = Stage::new(state.join(RESTORE_STAGE))?;
+    let unpacked = unpack(path, &stage)?;
+    let unlocked = offline::unlock(config, Locked::open(&stage.0)?)?;
+    let manifest = unpacked.verify(path, &unlocked)?;
+    let (vault, made_at, audit_key) = (unlocked.vault_id(), manifest.made_at, unlocked.audit_key());
+    let journal =
+        Journal::open(&stage.path(JOURNAL), unlocked.into_keyring(), Continuity::default(), std::sync::Arc::default())?;
+    let rejected = journal.reject_those_waiting()?;
+    drop(journal);
+
+    files::private_directory(&state.join(AUDIT_DIRECTORY))?;
+    files::move_if_there(&stage.path(audit::FILE_NAME), &log)?;
+    for name in [CACHE, JOURNAL] {
+        for suffix in ["-wal", "-shm"] {
+            files::remove_if_there(&state.join(format!("{name}{suffix}")))?;
+        }
+        files::move_if_there(&stage.path(name), &state.join(name))?;
+    }
+    // What makes it a vault comes last: cut off before, it can be begun again.
+    files::move_if_there(&stage.path(HEADER), &state.join(HEADER))?;
+    let log = audit::AuditLog::open(&state.join(AUDIT_DIRECTORY), audit_key)?;
+    log.record_synced(&Event::new(Action::Restore, Outcome::Done).count(rejected as u64))?;
+    Ok(Restored { vault, made_at, rejected })
+}
+
+/// What came out of an archive. Nothing of it is believed yet.
+struct Unpacked {
+    members: Vec<Member>,
+    manifest: Vec<u8>,
+    mac: Vec<u8>,
+}
+
+fn unpack(path: &Path, stage: &Stage) -> Result<Unpacked, BackupError> {
+    let unreadable = |source| BackupError::Io { path: path.to_owned(), what: "read", source };
+    let wrong = |reason| BackupError::NotABackup { path: path.to_owned(), reason };
+    let mut archive = tar::Archive::new(File::open(path).map_err(unreadable)?);
+    let mut unpacked = Unpacked { members: Vec::new(), manifest: Vec::new(), mac: Vec::new() };
+    for entry in archive.entries().map_err(unreadable)? {
+        let mut entry = entry.map_err(|_| wrong("it is not a tar archive, or not whole"))?;
+        let name = entry.path().ok().and_then(|name| name.to_str().map(str::to_owned)).unwrap_or_default();
+        if !entry.header().entry_type().is_file() {
+            return Err(wrong("it has something in it that is not a file"));
+        }
+        match MEMBERS.iter().find(|member| **member == name) {
+            Some(member) => {
+                let mut content = Hashing::new(&mut entry);
+                let mut size = 0;
+                files::create_new_with(&stage.path(member), 0o600, |file| {
+                    size = io::copy(&mut content, file)?;
+                    Ok(())
+                })?;
+                unpacked.members.push(Member { name, size, sha256: content.hex() });
+            }
+            None if name == MANIFEST => unpacked.manifest = small(&mut entry).map_err(unreadable)?,
+            None if name == MAC => unpacked.mac = small(&mut entry).map_err(unreadable)?,
+            None => return Err(wrong("it has a file in it that backups have not")),
+        }
+    }
+    if unpacked.members.len() < MEMBERS.len() || unpacked.mac.is_empty() {
+        return Err(wrong("a part of it is missing"));
+    }
+    Ok(unpacked)
+}
+
+fn small(entry: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    entry.take(SMALL).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+impl Unpacked {
+    fn verify(self, path: &Path, unlocked: &Unlocked) -> Result<Manifest, BackupError> {
+        let changed = |reason| BackupError::Changed { path: path.to_owned(), reason };
+        let mac = self.mac.as_slice().try_into().map_err(|_| changed("its MAC has another length"))?;
+        if !hmac_sha256_matches(&unlocked.backup_key(), &[&self.manifest], &mac) {
+            return Err(changed("its manifest does not fit its MAC"));
+        }
+        let manifest: Manifest =
+            serde_json::from_slice(&self.manifest).map_err(|_| changed("its manifest is not of this format"))?;
+        if manifest.format != FORMAT || manifest.vault != unlocked.vault_id() {
+            return Err(changed("its manifest is of another format or vault"));
+        }
+        if manifest.members != self.members {
+            return Err(changed("a file in it does not fit the manifest"));
+        }
+        Ok(manifest)
+    }
+}
+
+/// A private directory that goes when this does.
+struct Stage(PathBuf);
+
+impl Stage {
+    fn new(path: PathBuf) -> Result<Self, FileError> {
+        let stage = Self(path);
+        stage.empty()?;
+        Ok(stage)
+    }
+
+    /// Also what a crash left behind.
+    fn empty(&self) -> Result<(), FileError> {
+        files::remove_directory_if_there(&self.0)?;
+        files::private_directory(&self.0)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Best effort: what stays is sealed, and goes with the next backup.
+        let _ = files::remove_directory_if_there(&self.0);
+    }
+}
+
+/// Reads, and hashes what is read.
+struct Hashing<R> {
+    inner: R,
+    hash: Sha256,
+}
+
+impl<R> Hashing<R> {
+    fn new(inner: R) -> Self {
+        Self { inner, hash: Sha256::new() }
+    }
+
+    fn hex(self) -> String {
+        audit::hex(&self.hash.finalize())
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.hash.update(&buffer[..read]);
+        Ok(read)
+    }
+}
