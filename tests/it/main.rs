@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod demo;
 mod ingest;
+mod keys;
 mod life;
 mod redaction;
 mod socket;

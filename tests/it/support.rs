@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use trayvault::{
     emulator::{self, AuthenticationView, Emulator, World},
+    secret::SecretBytes,
     socket,
 };
 
@@ -206,8 +207,13 @@ impl House {
 
     /// Asks the daemon over its socket.
     pub(crate) fn ask(&self, method: Method, path: &str) -> (StatusCode, Value) {
+        self.send(method, path, None)
+    }
+
+    /// The same, with a body.
+    pub(crate) fn send(&self, method: Method, path: &str, body: Option<SecretBytes>) -> (StatusCode, Value) {
         let socket = self.path("run/api.sock");
-        let answer = self.runtime.block_on(socket::request(&socket, method, path, None)).expect("an answer");
+        let answer = self.runtime.block_on(socket::request(&socket, method, path, body)).expect("an answer");
         (answer.status, serde_json::from_slice(answer.body.expose_secret()).expect("JSON"))
     }
 

@@ -1,0 +1,393 @@
+//! Key slots, lock and unlock, rotation.
+
+use std::{
+    fs,
+    io::Write,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use trayvault::{
+    secret::{Key, SecretBytes},
+    vault::{Locked, UnlockKey},
+};
+
+use crate::support::{House, OPEN};
+
+fn entries(house: &House, action: &str) -> Vec<Value> {
+    let log = fs::read_to_string(house.path("state/audit/audit.jsonl")).expect("a log");
+    let entries = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("an entry"));
+    entries.filter(|entry| entry["action"] == action).collect()
+}
+
+fn slots(house: &House) -> Vec<Value> {
+    serde_json::from_str(&house.succeeds(&["key", "list", "--json"])).expect("JSON")
+}
+
+/// Has the configuration name another key.
+fn unlock_by(house: &House, kind: &str, name: &str) {
+    let path = house.path("trayvault.toml");
+    let text = fs::read_to_string(&path).expect("a configuration");
+    let line = format!("vault.unlock = {{ {kind} = \"{}\" }}", house.path(name).display());
+    let lines = text.lines().map(|old| if old.starts_with("vault.unlock") { line.as_str() } else { old });
+    fs::write(&path, lines.collect::<Vec<_>>().join("\n")).expect("a configuration");
+}
+
+fn key_of(house: &House) -> UnlockKey {
+    let bytes = fs::read(house.path("vault.key")).expect("a key");
+    let key = Key::try_fill(|key| {
+        key.copy_from_slice(&bytes);
+        Ok::<_, ()>(())
+    });
+    UnlockKey::Raw(key.expect("a key"))
+}
+
+fn secret(house: &House, service: &str) -> (u16, Value) {
+    let (status, answer) = house.get(&format!("/v1/authentications/{}/full", house.upstream(service).id));
+    (status.as_u16(), answer)
+}
+
+#[test]
+fn slots_are_listed_added_and_removed_and_each_unlocks() {
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    house.sync();
+    let [first] = slots(&house).try_into().expect("one slot");
+    let first = first["id"].as_str().expect("an id");
+
+    let second = house.path("second.key");
+    let added = house.succeeds(&["key", "add", "--key-file", &second.display().to_string()]);
+    assert!(added.contains("made the key"), "{added}");
+    house.private("passphrase", "correct horse battery staple\n");
+    house.succeeds(&["key", "add", "--passphrase-file", &house.path("passphrase").display().to_string()]);
+    let kinds: Vec<_> = slots(&house).iter().map(|slot| slot["kind"].clone()).collect();
+    assert_eq!(kinds, ["raw-key", "raw-key", "passphrase"]);
+    let table = house.succeeds(&["key", "list"]);
+    assert!(table.contains("a passphrase (Argon2id: 64 MiB, 3 passes, 4 lanes)"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    daemon.stop();
+
+    for (kind, name) in [("key_file", "second.key"), ("passphrase_file", "passphrase")] {
+        unlock_by(&house, kind, name);
+        assert!(house.succeeds(&["check"]).contains("its key fits"), "{name}");
+        let daemon = house.daemon();
+        assert_eq!(secret(&house, "slack").0, 200, "{name}");
+        daemon.stop();
+    }
+
+    house.succeeds(&["key", "remove", first]);
+    assert_eq!(slots(&house).len(), 2);
+    unlock_by(&house, "key_file", "vault.key");
+    assert!(house.fails(&["run"], 65).contains("no key slot opens with this key"));
+    unlock_by(&house, "key_file", "second.key");
+    let daemon = house.daemon();
+    assert_eq!((entries(&house, "key.add").len(), entries(&house, "key.remove").len()), (4, 2), "begun and done");
+    daemon.stop();
+    house.succeeds(&["audit", "verify"]);
+}
+
+#[test]
+fn the_last_slot_and_the_one_in_use_stay_and_a_new_one_needs_an_old_one() {
+    let house = House::ready(OPEN);
+    let before = fs::read(house.path("state/vault.json")).expect("a header");
+    let id = slots(&house)[0]["id"].as_str().expect("an id").to_owned();
+    let error = house.fails(&["key", "remove", &id], 65);
+    assert!(error.contains("error: it is the last key slot\nhint: add another first"), "{error}");
+    let error = house.fails(&["key", "remove", "01234567-89ab-4def-8123-456789abcdef"], 65);
+    assert!(error.contains("hint: trayvault key list shows which there are"), "{error}");
+    assert_eq!(fs::read(house.path("state/vault.json")).expect("a header"), before);
+
+    let second = house.path("second.key").display().to_string();
+    house.succeeds(&["key", "add", "--key-file", &second]);
+    let error = house.fails(&["key", "remove", &id], 65);
+    assert!(error.contains("is the one that this key opens"), "{error}");
+
+    house.private("vault.key", &"k".repeat(32));
+    let before = fs::read(house.path("state/vault.json")).expect("a header");
+    let third = house.path("third.key").display().to_string();
+    assert!(house.fails(&["key", "add", "--key-file", &third], 65).contains("no key slot opens with this key"));
+    assert!(!house.path("third.key").exists(), "no key is made that opens nothing");
+    assert_eq!(fs::read(house.path("state/vault.json")).expect("a header"), before);
+}
+
+#[test]
+fn a_slot_change_that_is_killed_at_any_point_leaves_a_header_from_before_or_after() {
+    let house = House::ready(OPEN);
+    let (mut before, mut after) = (0, 0);
+    for try_after in 0..60_u64 {
+        let name = house.path(&format!("{try_after}.key")).display().to_string();
+        let slots_before = slots(&house).len();
+        let mut child = house.spawn(&["key", "add", "--key-file", &name]);
+        std::thread::sleep(Duration::from_micros(try_after * 500));
+        let _ = child.kill();
+        child.wait().expect("a child");
+        let locked = Locked::open(&house.path("state")).expect("a whole header");
+        let now = locked.slots();
+        locked.unlock(&key_of(&house)).expect("the old key fits");
+        match now.len() - slots_before {
+            0 => before += 1,
+            1 => after += 1,
+            more => panic!("{more} slots at once"),
+        }
+        if now.len() == 16 {
+            break;
+        }
+    }
+    println!("killed: {before} times before the change, {after} times after it");
+    assert!(before > 0, "some were killed before");
+    // What was left behind is in nobody's way.
+    house.daemon().stop();
+    house.succeeds(&["audit", "verify"]);
+}
+
+#[test]
+fn a_wrong_key_says_the_same_for_every_kind_leaves_every_byte_and_is_counted() {
+    let house = House::ready(OPEN);
+    house.private("passphrase", "correct horse battery staple");
+    house.succeeds(&["key", "add", "--passphrase-file", &house.path("passphrase").display().to_string()]);
+    house.daemon().stop();
+    let files = ["vault.json", "cache.db", "journal.db", "audit/audit.jsonl"];
+    let read = || files.map(|name| fs::read(house.path(&format!("state/{name}"))).expect("a file"));
+    let before = read();
+    house.private("wrong.key", &"k".repeat(32));
+    house.private("wrong.passphrase", "correct horse battery stable");
+    let wrong = [("key_file", "wrong.key"), ("passphrase_file", "wrong.passphrase")];
+    let said = wrong.map(|(kind, name)| {
+        unlock_by(&house, kind, name);
+        house.fails(&["run"], 65)
+    });
+    assert_eq!(said[0], said[1]);
+    assert!(said[0].starts_with("error: no key slot opens with this key\nhint: "), "{}", said[0]);
+    house.fails(&["audit", "verify"], 65);
+    assert!(read() == before, "every byte is as it was");
+
+    unlock_by(&house, "passphrase_file", "passphrase");
+    house.daemon().stop();
+    let failed: Vec<_> = entries(&house, "vault.unlock").into_iter().filter(|one| one["outcome"] == "failed").collect();
+    assert_eq!((failed.len(), &failed[0]["count"]), (1, &3.into()), "{failed:?}");
+    house.daemon().stop();
+    let failed = entries(&house, "vault.unlock").into_iter().filter(|one| one["outcome"] == "failed").count();
+    assert_eq!(failed, 1, "counted once");
+}
+
+#[test]
+fn locked_the_daemon_answers_status_and_refuses_secrets_until_it_is_unlocked() {
+    let house = House::ready(OPEN);
+    let mut daemon = house.daemon();
+    house.sync();
+    assert_eq!(secret(&house, "slack").0, 200);
+    assert!(house.succeeds(&["lock"]).contains("the vault is locked"));
+
+    let (status, answer) = house.get("/v1/status");
+    assert_eq!((status.as_u16(), &answer["vault"], &answer["epoch"]), (200, &"locked".into(), &Value::Null));
+    assert_eq!(answer["authentications"]["full"], 8, "what needs no keys is still told");
+    assert_eq!(house.get("/v1/health/live").0, 200);
+    assert_eq!(house.get("/v1/health/ready").0, 503);
+    let (status, answer) = secret(&house, "slack");
+    assert_eq!((status, &answer["code"]), (503, &"locked".into()));
+    for path in ["/v1/authentications", "/v1/authentications?service=slack"] {
+        assert_eq!(house.get(path).1["code"], "locked", "{path}");
+    }
+    assert!(house.fails(&["sync"], 69).contains("hint: unlock it with: trayvault unlock"));
+    house.fails(&["lock"], 69);
+    house.fails(&["key", "rotate"], 69);
+    // A file that is dropped meanwhile waits, untouched.
+    let document = serde_json::json!({
+        "version": 1, "action": "create", "name": "Later", "user": { "externalUserId": "acme-1" },
+        "service": { "name": "slack", "version": 2 }, "environment": "Production",
+        "credentials": { "accessToken": "xoxb-later" },
+    });
+    house.drop_file("later.json", &document);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(house.path("drop/later.json").exists());
+
+    assert!(house.succeeds(&["unlock"]).contains("unlocked"));
+    assert_eq!(secret(&house, "slack").0, 200);
+    assert_eq!(daemon.outcome("done/later.json.receipt.json")["outcome"], "created");
+    house.sync();
+    assert!(house.fails(&["unlock"], 69).contains("unlocked already"));
+    daemon.stop();
+    let outcomes = |action| entries(&house, action).iter().map(|entry| entry["outcome"].clone()).collect::<Vec<_>>();
+    assert_eq!(outcomes("vault.lock"), ["done"]);
+    assert_eq!(outcomes("vault.unlock"), ["done", "done"]);
+    let read = entries(&house, "authentication.read");
+    assert_eq!((&read[1]["outcome"], &read[1]["reason"]), (&"refused".into(), &"the vault is locked".into()));
+    house.succeeds(&["audit", "verify"]);
+}
+
+#[test]
+fn only_who_may_manage_locks_unlocks_and_rotates() {
+    let house = House::ready(&OPEN.replace(", \"manage\"", ""));
+    let daemon = house.daemon();
+    for command in [&["lock"][..], &["unlock"], &["key", "rotate"]] {
+        assert!(house.fails(command, 77).contains("error: not allowed"), "{command:?}");
+    }
+    assert_eq!(house.get("/v1/status").1["vault"], "unlocked");
+    daemon.stop();
+    assert_eq!(entries(&house, "vault.lock")[0]["outcome"], "refused");
+    assert_eq!(entries(&house, "key.rotate")[0]["outcome"], "refused");
+}
+
+#[test]
+fn a_wrong_passphrase_does_not_unlock_a_running_daemon_and_is_on_record() {
+    let house = House::ready(OPEN);
+    house.private("passphrase", "correct horse battery staple");
+    house.succeeds(&["key", "add", "--passphrase-file", &house.path("passphrase").display().to_string()]);
+    let daemon = house.daemon();
+    house.succeeds(&["lock"]);
+    let unlock = |key: &str| {
+        let body = SecretBytes::new(key.as_bytes().to_vec());
+        house.send(hyper::Method::POST, "/v1/unlock?kind=passphrase", Some(body))
+    };
+    let (status, answer) = unlock("correct horse battery stable");
+    assert_eq!((status.as_u16(), &answer["code"]), (403, &"wrong_key".into()));
+    let short = SecretBytes::new(b"short".to_vec());
+    assert_eq!(house.send(hyper::Method::POST, "/v1/unlock?kind=raw-key", Some(short)).0, 400);
+    assert_eq!(house.get("/v1/status").1["vault"], "locked");
+    assert_eq!(unlock("correct horse battery staple").0, 200);
+    daemon.stop();
+    let outcomes: Vec<_> = entries(&house, "vault.unlock").iter().map(|entry| entry["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["done", "failed", "done"]);
+}
+
+#[test]
+fn a_rotation_re_seals_everything_while_reads_go_on_and_destroys_the_old_epoch() {
+    let house = House::ready(OPEN);
+    let mut daemon = house.daemon();
+    house.sync();
+    let header = || serde_json::from_slice::<Value>(&fs::read(house.path("state/vault.json")).expect("a header"));
+    let salt_before = header().expect("JSON")["epochs"][0]["salt"].clone();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let mut reads = 0;
+            while !done.load(Ordering::Relaxed) || reads == 0 {
+                assert_eq!(secret(&house, "slack").0, 200);
+                reads += 1;
+            }
+            reads
+        });
+        for epoch in 2..=4 {
+            let said = house.succeeds(&["key", "rotate", "--wait"]);
+            assert!(said.contains(&format!("epoch {epoch} has begun")), "{said}");
+            assert!(said.contains("the earlier one is destroyed"), "{said}");
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(reading.join().expect("reads") > 0);
+    });
+    let header = header().expect("JSON");
+    assert_eq!(header["epochs"].as_array().expect("epochs").len(), 1);
+    assert_eq!(header["epochs"][0]["number"], 4);
+    assert_ne!(header["epochs"][0]["salt"], salt_before);
+    let status = house.get("/v1/status").1;
+    assert_eq!((&status["epoch"], &status["resealing"]), (&4.into(), &Value::Null));
+    assert_eq!(epochs_on_disk(&house), [4]);
+    let report = house.sync();
+    assert_eq!(report["pulled"], 0, "nothing had to be pulled again: {report}");
+    daemon.signal(Signal::KILL);
+    daemon.ended();
+    let daemon = house.daemon();
+    assert_eq!(secret(&house, "slack").0, 200);
+    daemon.stop();
+    assert_eq!(entries(&house, "key.retire").len(), 6, "begun and done");
+    house.succeeds(&["audit", "verify"]);
+}
+
+/// The epochs in which what is in the cache is sealed.
+fn epochs_on_disk(house: &House) -> Vec<u32> {
+    let db = rusqlite::Connection::open(house.path("state/cache.db")).expect("a database");
+    let sealed = "SELECT metadata FROM authentications UNION SELECT secret FROM authentications \
+                  UNION SELECT profile FROM users UNION SELECT token FROM users";
+    let mut select = db.prepare(sealed).expect("a statement");
+    let values = select.query_map([], |row| row.get::<_, Option<Vec<u8>>>(0)).expect("rows");
+    let epoch = |value: Vec<u8>| u32::from_be_bytes(value[1..5].try_into().expect("four bytes"));
+    let mut epochs: Vec<_> = values.filter_map(|value| value.expect("a row").map(epoch)).collect();
+    epochs.sort_unstable();
+    epochs.dedup();
+    epochs
+}
+
+#[test]
+fn a_rotation_that_is_cut_off_right_after_it_began_goes_on_at_the_next_start() {
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    house.sync();
+    daemon.stop();
+    // What a daemon does first, and then it dies.
+    let unlocked = Locked::open(&house.path("state")).expect("a vault").unlock(&key_of(&house)).expect("its key");
+    assert_eq!(unlocked.into_keyring().rotate(&house.path("state")).expect("rotated"), 2);
+    assert_eq!(epochs_on_disk(&house), [1]);
+    let mut daemon = house.daemon();
+    daemon.wait("the old epoch to be destroyed", || (!entries(&house, "key.retire").is_empty()).then_some(()));
+    daemon.wait("the status", || (house.get("/v1/status").1["resealing"] == Value::Null).then_some(()));
+    assert_eq!(secret(&house, "slack").0, 200);
+    daemon.stop();
+    assert_eq!(epochs_on_disk(&house), [2]);
+}
+
+#[test]
+fn killed_again_and_again_a_rotation_loses_nothing() {
+    let house = House::ready(OPEN);
+    let mut daemon = house.daemon();
+    house.sync();
+    for round in 0..8_u64 {
+        let rotated = house.ask(hyper::Method::POST, "/v1/keys/rotate");
+        assert!(rotated.0 == 200 || rotated.1["code"] == "rotating", "{rotated:?}");
+        std::thread::sleep(Duration::from_micros(round * 700));
+        daemon.signal(Signal::KILL);
+        daemon.ended();
+        daemon = house.daemon();
+        for service in ["slack", "salesforce"] {
+            assert_eq!(secret(&house, service).0, 200, "round {round}");
+        }
+    }
+    daemon.wait("the rotation", || (house.get("/v1/status").1["resealing"] == Value::Null).then_some(()));
+    assert_eq!(house.sync()["pulled"], 0, "nothing had to be pulled again");
+    daemon.stop();
+    assert_eq!(epochs_on_disk(&house).len(), 1);
+    house.succeeds(&["audit", "verify"]);
+}
+
+/// As at a terminal: script(1) gives the program one of its own, and types what it is told to.
+fn at_a_terminal(house: &House, command: &str, typed: &str) -> (Option<i32>, String) {
+    let program = env!("CARGO_BIN_EXE_trayvault");
+    let mut child = Command::new("script")
+        .args(["--quiet", "--return", "--command", &format!("{program} {command}"), "/dev/null"])
+        .env("TRAYVAULT_CONFIG", house.path("trayvault.toml"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script, of util-linux");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    for line in typed.lines() {
+        // It reads what is typed before it asks too, but then the terminal has echoed it already.
+        std::thread::sleep(Duration::from_millis(700));
+        stdin.write_all(format!("{line}\n").as_bytes()).expect("typed");
+    }
+    let output = child.wait_with_output().expect("it ends");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn an_interactive_start_asks_on_the_terminal_without_echo() {
+    let house = House::new(OPEN);
+    let path = house.path("trayvault.toml");
+    let text = fs::read_to_string(&path).expect("a configuration");
+    let lines = text.lines().map(|line| if line.starts_with("vault.unlock") { "vault.unlock = \"prompt\"" } else { line });
+    fs::write(&path, lines.collect::<Vec<_>>().join("\n")).expect("a configuration");
+    assert!(house.fails(&["init"], 78).contains("hint: set vault.unlock to a file or a credential"));
+    let (code, said) = at_a_terminal(&house, "init", "open sesame\nopen sesame\n");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("New passphrase:") && said.contains("made the vault"), "{said}");
+    assert!(!said.contains("sesame"), "{said}");
+
+    let (code, said) = at_a_terminal(&house, "run", "open sesam\n");
+    assert_eq!(code, Some(65), "{said}");
+    assert!(said.contains("Passphrase of the vault:") && said.contains("no key slot opens"), "{said}");
+    assert!(!said.contains("sesam"), "{said}");
+    let (code, said) = at_a_terminal(&house, "audit verify", "open sesame\n");
+    assert_eq!(code, Some(0), "{said}");
+}
