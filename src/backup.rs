@@ -180,7 +180,8 @@ fn copy_state(state: &Path, stage: &Stage) -> Result<(), BackupError> {
         files::create_new(&stage.path(HEADER), &header, 0o600)?;
         copy_log(&state.join(AUDIT_DIRECTORY).join(audit::FILE_NAME), &stage.path(audit::FILE_NAME))?;
         for name in [CACHE, JOURNAL] {
-            vault::copy_database(&state.join(name), &stage.path(name)).map_err(|error| BackupError::Copy(name, error))?;
+            vault::copy_database(&state.join(name), &stage.path(name))
+                .map_err(|error| BackupError::Copy(name, error))?;
         }
         // With another header, what was copied may be sealed in epochs that this one does not have.
         if files::read_private(&state.join(HEADER), SMALL)? == header {

@@ -17,6 +17,7 @@ use xaes_256_gcm::Xaes256Gcm;
 use zeroize::Zeroizing;
 
 use crate::secret::{KEY_LEN, Key, SecretBytes};
+use crate::system::stack::on_wiped_stack;
 
 /// The length of an authentication tag, in bytes: AES-GCM's full 128 bits.
 pub const TAG_LEN: usize = 16;
@@ -66,7 +67,7 @@ pub fn hkdf_sha256(root: &Key, salt: &[u8], label: &str) -> Key {
 }
 
 fn hkdf(input: &[u8], salt: &[u8], info: &[u8]) -> Key {
-    let expanded = Key::try_fill(|key| Hkdf::<Sha256>::new(Some(salt), input).expand(info, key));
+    let expanded = on_wiped_stack(|| Key::try_fill(|key| Hkdf::<Sha256>::new(Some(salt), input).expand(info, key)));
     #[expect(clippy::expect_used, reason = "the length is fixed")]
     expanded.expect("32 bytes are less than HKDF's limit of 255 times 32")
 }
@@ -76,13 +77,15 @@ fn hkdf(input: &[u8], salt: &[u8], info: &[u8]) -> Key {
 /// Nothing marks where one part ends: a caller with parts of varying length puts their lengths in front.
 #[must_use]
 pub fn hmac_sha256(key: &Key, parts: &[&[u8]]) -> [u8; 32] {
-    let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key.expose_secret()) else {
-        unreachable!("HMAC takes a key of any length")
-    };
-    for part in parts {
-        mac.update(part);
-    }
-    mac.finalize().into_bytes().into()
+    on_wiped_stack(|| {
+        let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key.expose_secret()) else {
+            unreachable!("HMAC takes a key of any length")
+        };
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    })
 }
 
 /// Whether `expected` is the [`hmac_sha256`] of the parts, compared in constant time.
@@ -148,8 +151,10 @@ fn run_argon2(argon2: &Argon2<'_>, passphrase: &[u8], salt: &[u8]) -> Result<Key
     let mut work = Zeroizing::new(Vec::new());
     work.try_reserve_exact(blocks).map_err(|_| CryptoError::Argon2)?;
     work.resize(blocks, Block::new());
-    Key::try_fill(|key| argon2.hash_password_into_with_memory(passphrase, salt, key, work.as_mut_slice()))
-        .map_err(|_| CryptoError::Argon2)
+    on_wiped_stack(|| {
+        Key::try_fill(|key| argon2.hash_password_into_with_memory(passphrase, salt, key, work.as_mut_slice()))
+    })
+    .map_err(|_| CryptoError::Argon2)
 }
 
 /// Wraps one key by another with AES-256-GCM and a random nonce.
@@ -175,15 +180,16 @@ pub fn wrap(wrapping: &Key, associated: &[u8], key: &Key) -> Result<[u8; WRAPPED
 pub fn unwrap(wrapping: &Key, associated: &[u8], wrapped: &[u8; WRAPPED_LEN]) -> Result<Key, CryptoError> {
     let (nonce, rest) = wrapped.split_at(WRAP_NONCE_LEN);
     let (body, tag) = rest.split_at(KEY_LEN);
-    let cipher = Aes256Gcm::new(wrapping.expose_secret().into());
-    Key::try_fill(|key| {
-        let (Ok(nonce), Ok(tag)) = (Array::try_from(nonce), Array::try_from(tag)) else {
-            return Err(CryptoError::Rejected);
-        };
-        key.copy_from_slice(body);
-        cipher
-            .decrypt_inout_detached(&nonce, associated, InOutBuf::from(key.as_mut_slice()), &tag)
-            .map_err(|_| CryptoError::Rejected)
+    let (Ok(nonce), Ok(tag)) = (Array::try_from(nonce), Array::try_from(tag)) else {
+        return Err(CryptoError::Rejected);
+    };
+    on_wiped_stack(|| {
+        Key::try_fill(|key| {
+            key.copy_from_slice(body);
+            Aes256Gcm::new(wrapping.expose_secret().into())
+                .decrypt_inout_detached(&nonce, associated, InOutBuf::from(key.as_mut_slice()), &tag)
+                .map_err(|_| CryptoError::Rejected)
+        })
     })
 }
 
@@ -193,10 +199,11 @@ fn gcm_encrypt(
     associated: &[u8],
     buffer: &mut [u8],
 ) -> Result<[u8; TAG_LEN], CryptoError> {
-    Aes256Gcm::new(key.expose_secret().into())
-        .encrypt_inout_detached(nonce.into(), associated, buffer.into())
-        .map(Into::into)
-        .map_err(|_| CryptoError::TooLong)
+    on_wiped_stack(|| {
+        Aes256Gcm::new(key.expose_secret().into()).encrypt_inout_detached(nonce.into(), associated, buffer.into())
+    })
+    .map(Into::into)
+    .map_err(|_| CryptoError::TooLong)
 }
 
 /// Seals `plaintext` with XAES-256-GCM (C2SP) under a random 192-bit nonce, and appends nonce, ciphertext
@@ -219,10 +226,11 @@ fn xaes_encrypt(
     associated: &[u8],
     buffer: &mut [u8],
 ) -> Result<[u8; TAG_LEN], CryptoError> {
-    Xaes256Gcm::new(key.expose_secret().into())
-        .encrypt_inout_detached(nonce.into(), associated, buffer.into())
-        .map(Into::into)
-        .map_err(|_| CryptoError::TooLong)
+    on_wiped_stack(|| {
+        Xaes256Gcm::new(key.expose_secret().into()).encrypt_inout_detached(nonce.into(), associated, buffer.into())
+    })
+    .map(Into::into)
+    .map_err(|_| CryptoError::TooLong)
 }
 
 /// Opens what [`seal`] appended (nonce, ciphertext, tag) for the same key and associated data, in a buffer of
@@ -235,9 +243,11 @@ pub fn open(key: &Key, associated: &[u8], sealed: &[u8]) -> Result<SecretBytes, 
     let (body, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(CryptoError::Rejected)?;
     let mut buffer = body.to_vec();
     // The tag is checked before anything is decrypted, so that a rejected buffer holds ciphertext only.
-    Xaes256Gcm::new(key.expose_secret().into())
-        .decrypt_inout_detached(nonce.into(), associated, buffer.as_mut_slice().into(), tag.into())
-        .map_err(|_| CryptoError::Rejected)?;
+    on_wiped_stack(|| {
+        let cipher = Xaes256Gcm::new(key.expose_secret().into());
+        cipher.decrypt_inout_detached(nonce.into(), associated, buffer.as_mut_slice().into(), tag.into())
+    })
+    .map_err(|_| CryptoError::Rejected)?;
     Ok(SecretBytes::new(buffer))
 }
 

@@ -14,7 +14,6 @@ use crate::{
     secret::{NotText, SecretString},
     source::{Source, SourceError},
     status::{Board, Resealing},
-    system::stack,
     task::{Shutdown, TaskError},
     tray::{ApiUserToken, MasterToken},
     unlock::{self, UnlockError},
@@ -257,12 +256,7 @@ impl Custody {
     }
 }
 
-/// Runs what takes Argon2's time, or waits for the disk, where nobody waits for it; what it leaves on its stack is wiped.
+/// Runs what takes Argon2's time, or waits for the disk, where nobody waits for it.
 async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Result<T, CustodyError> {
-    let act = move || {
-        let outcome = act();
-        stack::wipe();
-        outcome
-    };
     tokio::task::spawn_blocking(act).await.map_err(|_| CustodyError::Stopping)
 }

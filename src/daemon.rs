@@ -31,7 +31,6 @@ use crate::{
         files::{self, FileError},
         memory,
         secret_memory::{self, Protection},
-        stack,
     },
     task::{Drained, Tasks},
     tray::{SetUpError, Tray},
@@ -135,16 +134,9 @@ pub fn run(config_path: &Path, accept_rollback: bool) -> Result<(), DaemonError>
     let signals = signals()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // What a thread worked on is not to stay on its stack while it waits.
-        .on_thread_park(stack::wipe)
         .build()
         .map_err(|source| DaemonError::System("no threads can be started", source))?;
-    let daemon = {
-        let _within = runtime.enter();
-        Daemon::start(config_path, config, accept_rollback)?
-    };
-    stack::wipe();
-    runtime.block_on(daemon.run(signals))
+    runtime.block_on(async { Daemon::start(config_path, config, accept_rollback)?.run(signals).await })
 }
 
 /// A daemon that is up: what its tasks need from outside.

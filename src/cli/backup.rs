@@ -52,9 +52,10 @@ fn failure(error: &BackupError) -> Failure {
     let code = match error {
         BackupError::Offline(offline) => return init::failure(offline).hint(error.hint()),
         BackupError::File(_) => Code::CantCreate,
-        BackupError::Copy(..) | BackupError::Journal(_) | BackupError::NotABackup { .. } | BackupError::Changed { .. } => {
-            Code::Data
-        }
+        BackupError::Copy(..)
+        | BackupError::Journal(_)
+        | BackupError::NotABackup { .. }
+        | BackupError::Changed { .. } => Code::Data,
         BackupError::Io { .. } => Code::Io,
         BackupError::Rotating | BackupError::Running(_) => Code::Unavailable,
     };

@@ -111,7 +111,7 @@ fn list(arguments: &ListArguments) -> Result<(), Failure> {
         let by = match kind {
             SlotKind::RawKey => "a key of 32 bytes: a file or a credential".to_owned(),
             SlotKind::Passphrase { argon2id: Argon2Params { memory_kib, passes, lanes } } => {
-                format!("a passphrase (Argon2id: {} MiB, {passes} passes, {lanes} lanes)", memory_kib / 1024)
+                format!("a passphrase (Argon2id, {} MiB, t={passes}, p={lanes})", memory_kib / 1024)
             }
         };
         table.add([&id.to_string(), &by]);
@@ -153,7 +153,8 @@ fn rotate(arguments: &RotateArguments) -> Result<(), Failure> {
     if !arguments.wait {
         return output::line("earlier records are re-sealed in the background: trayvault status shows how far it is");
     }
-    let style = ProgressStyle::with_template("re-sealing {bar:40} {pos} of {len} records").map_err(std::io::Error::other)?;
+    let style =
+        ProgressStyle::with_template("re-sealing {bar:40} {pos} of {len} records").map_err(std::io::Error::other)?;
     let bar = ProgressBar::new(0).with_style(style);
     loop {
         let posted: Posted = api::ask(&arguments.connected, Method::GET, "/v1/status")?;

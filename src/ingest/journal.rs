@@ -23,7 +23,6 @@ use super::{
 use crate::{
     crypto::CryptoError,
     secret::SecretBytes,
-    system::stack,
     vault::{
         Continuity, Damaged, DatabaseError, Durability, IsLocked, Keyring, Keys, Place, RolledBack, open_database,
     },
@@ -309,12 +308,7 @@ impl Journal {
         act: impl FnOnce(&Self) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
         let journal = self.clone();
-        let act = move || {
-            let outcome = act(&journal);
-            stack::wipe();
-            outcome
-        };
-        tokio::task::spawn_blocking(act).await.map_err(|_| JournalError::Gone)?
+        tokio::task::spawn_blocking(move || act(&journal)).await.map_err(|_| JournalError::Gone)?
     }
 }
 

@@ -193,7 +193,13 @@ impl Worker {
         let mut changes = Vec::new();
         for action in actions {
             match *action {
-                Action::Record(id) => changes.push(Write::Listed { metadata: metadata[&id].clone(), at }),
+                Action::Record(id) => {
+                    changes.push(Write::Listed { metadata: metadata[&id].clone(), at });
+                    if actions.iter().any(|action| matches!(action, Action::Pull(pulled, _) if *pulled == id)) {
+                        // A pull that fails stays due, though the next plan sees no change any more.
+                        changes.push(Write::Mark { id, state: State::Pending });
+                    }
+                }
                 Action::Await(id) => changes.push(Write::Mark { id, state: State::NotEnabled }),
                 Action::Withhold(id) => {
                     self.withheld(owner, id, policy.pull(&metadata[&id]))?;

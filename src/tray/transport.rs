@@ -1,5 +1,7 @@
 //! One HTTP client for both APIs: budget, timeouts, caps, and errors by class.
 
+use std::time::Duration;
+
 use reqwest::{
     Client, Method, RequestBuilder,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
@@ -12,6 +14,9 @@ use super::{
     error::{Class, Repeat, TrayError, of_status},
 };
 use crate::secret::{SecretBytes, SecretString};
+
+/// How long a connection is kept for the next call: its buffers hold the last one's head, with the token.
+const IDLE_CONNECTION: Duration = Duration::from_millis(500);
 
 /// The client of the Tray API.
 pub struct Tray {
@@ -57,6 +62,7 @@ impl Tray {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .retry(reqwest::retry::never())
+            .pool_idle_timeout(IDLE_CONNECTION)
             .build()
             .map_err(SetUpError)?;
         Ok(Self {

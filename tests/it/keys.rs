@@ -66,7 +66,7 @@ fn slots_are_listed_added_and_removed_and_each_unlocks() {
     let kinds: Vec<_> = slots(&house).iter().map(|slot| slot["kind"].clone()).collect();
     assert_eq!(kinds, ["raw-key", "raw-key", "passphrase"]);
     let table = house.succeeds(&["key", "list"]);
-    assert!(table.contains("a passphrase (Argon2id: 64 MiB, 3 passes, 4 lanes)"), "{table}");
+    assert!(table.contains("a passphrase (Argon2id, 64 MiB, t=3, p=4)"), "{table}");
     assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
     daemon.stop();
 
@@ -376,7 +376,8 @@ fn an_interactive_start_asks_on_the_terminal_without_echo() {
     let house = House::new(OPEN);
     let path = house.path("trayvault.toml");
     let text = fs::read_to_string(&path).expect("a configuration");
-    let lines = text.lines().map(|line| if line.starts_with("vault.unlock") { "vault.unlock = \"prompt\"" } else { line });
+    let lines =
+        text.lines().map(|line| if line.starts_with("vault.unlock") { "vault.unlock = \"prompt\"" } else { line });
     fs::write(&path, lines.collect::<Vec<_>>().join("\n")).expect("a configuration");
     assert!(house.fails(&["init"], 78).contains("hint: set vault.unlock to a file or a credential"));
     let (code, said) = at_a_terminal(&house, "init", "open sesame\nopen sesame\n");

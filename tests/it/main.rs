@@ -4,12 +4,15 @@
 #![expect(clippy::expect_used, reason = "a test that can't go on says why and fails")]
 
 mod audit;
+mod backup;
 mod cli;
 mod client;
 mod demo;
 mod ingest;
+mod integrity;
 mod keys;
 mod life;
+mod memory;
 mod redaction;
 mod socket;
 mod support;

@@ -110,6 +110,12 @@ impl House {
         file.write_all(content.as_bytes()).expect("content");
     }
 
+    /// The same with bytes.
+    pub(crate) fn private_bytes(&self, name: &str, content: &[u8]) {
+        self.private(name, "");
+        fs::write(self.path(name), content).expect("content");
+    }
+
     /// Makes a directory, with its parents, that nobody else may enter.
     pub(crate) fn private_directory(&self, name: &str) {
         let mut builder = fs::DirBuilder::new();
@@ -166,18 +172,24 @@ impl House {
 
     /// Starts a daemon and waits until it answers.
     pub(crate) fn daemon(&self) -> Daemon<'_> {
-        let mut daemon = self.starting_daemon();
+        self.daemon_with(&[])
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn daemon_with(&self, arguments: &[&str]) -> Daemon<'_> {
+        let mut daemon = self.starting_daemon(arguments);
         let socket = self.path("run/api.sock");
         daemon.wait("the socket", || std::os::unix::net::UnixStream::connect(&socket).is_ok().then_some(()));
         daemon
     }
 
     /// Starts a daemon that may well not get far.
-    pub(crate) fn starting_daemon(&self) -> Daemon<'_> {
+    pub(crate) fn starting_daemon(&self, arguments: &[&str]) -> Daemon<'_> {
         let log = File::options().create(true).append(true).open(self.path("daemon.log")).expect("a log");
         let child = self
             .command(Path::new(env!("CARGO_BIN_EXE_trayvault")))
             .arg("run")
+            .args(arguments)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

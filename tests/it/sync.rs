@@ -319,3 +319,16 @@ fn lists_of_several_pages_are_read_to_their_end() {
     assert_eq!(house.sync()["listed"], 37);
     daemon.stop();
 }
+#[test]
+fn a_pull_that_fails_after_the_metadata_changed_stays_due() {
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    house.sync();
+    let id = house.upstream("slack").id;
+    let name = Some("renamed".to_owned());
+    assert!(house.world().alter_authentication(id, trayvault::emulator::Alteration { name, ..Default::default() }));
+    house.world().add_fault(Fault::before(Call::FullRead, FaultKind::Status(503)));
+    assert_eq!(house.sync()["failed"], 1);
+    assert_eq!(house.sync()["pulled"], 1);
+    daemon.stop();
+}

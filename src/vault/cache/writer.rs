@@ -14,7 +14,6 @@ use super::model::Write;
 use super::readers::Readers;
 use super::reseal::{self, Resealed, Walk};
 use super::{schema, write};
-use crate::system::stack;
 use crate::vault::database::{Continuity, set_aside};
 use crate::vault::keyring::Keyring;
 
@@ -121,7 +120,6 @@ impl Thread {
                 Job::Rebuild(reason, answer) => drop(answer.send(self.rebuild(&reason))),
             }
             if queue.is_empty() {
-                stack::wipe();
                 self.settle_now_and_then();
             }
         }
