@@ -119,9 +119,9 @@ pub fn open_database(path: &Path, durability: Durability, migrations: &[&str]) -
     Ok(connection)
 }
 
-/// Everything that is in the schema, in its order.
+/// Everything that is in the schema.
 fn schema(connection: &Connection) -> rusqlite::Result<Vec<(String, String, Option<String>)>> {
-    let mut select = connection.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY rowid")?;
+    let mut select = connection.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name")?;
     select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
 }
 

@@ -160,3 +160,39 @@ fn the_process_is_undumpable_and_its_files_are_private() {
     }
     daemon.stop();
 }
+
+/// Where the tests run as root it is one without capabilities, as any other user is: they are a thread's own, and what it
+/// starts has none either.
+#[test]
+fn nobody_of_the_same_user_looks_into_the_process() {
+    let house = House::ready(OPEN);
+    let look = || {
+        give_up_capabilities();
+        let daemon = house.daemon();
+        let mut other = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+        let look = |pid: &str| fs::File::open(format!("/proc/{pid}/mem")).map(drop).map_err(|error| error.kind());
+        let seen = (look(&daemon.pid().to_string()), look(&other.id().to_string()));
+        other.kill().and_then(|()| other.wait()).expect("ended");
+        daemon.stop();
+        seen
+    };
+    let seen = std::thread::scope(|scope| scope.spawn(look).join().expect("a look"));
+    let denied = Err(std::io::ErrorKind::PermissionDenied);
+    assert_eq!(seen, (denied, Ok(())), "the daemon's, and that of a process like any other");
+}
+
+fn give_up_capabilities() {
+    use rustix::thread::{
+        CapabilitySet, CapabilitySets, capability_is_in_bounding_set, remove_capability_from_bounding_set,
+        set_capabilities,
+    };
+    for capability in CapabilitySet::all() {
+        if capability_is_in_bounding_set(capability) == Ok(true) {
+            // An ordinary user may not, and has none to pass on.
+            let _ = remove_capability_from_bounding_set(capability);
+        }
+    }
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    set_capabilities(None, sets).expect("capabilities can be given up");
+}

@@ -1,5 +1,6 @@
 //! The cache over a real file.
 
+mod flips;
 mod tampering;
 
 use std::fs;
