@@ -35,8 +35,8 @@ const SMALL: u64 = 64 * 1024;
 /// How often a copy is begun anew because the keys were rotated meanwhile.
 const TRIES: usize = 3;
 /// Where a copy is put together, in the state directory.
-const STAGE: &str = "backup.partial";
-const RESTORE_STAGE: &str = "restore.partial";
+const BACKUP_PARTIAL: &str = "backup.partial";
+const RESTORE_PARTIAL: &str = "restore.partial";
 
 /// What a backup has in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,11 +159,11 @@ pub fn backup(config: &Config, path: &Path) -> Result<Manifest, BackupError> {
     let unlocked = offline::unlock(config, Locked::open(state)?)?;
     let log = offline::audit_log(config, &unlocked)?;
     log.record_synced(&Event::new(Action::Backup, Outcome::Begun))?;
-    let stage = Stage::new(state.join(STAGE))?;
-    copy_state(state, &stage)?;
+    let partial = Partial::new(state.join(BACKUP_PARTIAL))?;
+    copy_state(state, &partial)?;
     let mut manifest =
         Manifest { format: FORMAT, vault: unlocked.vault_id(), made_at: Timestamp::now(), members: Vec::new() };
-    files::create_new_with(path, 0o600, |file| archive(file, &stage, &mut manifest, &unlocked))?;
+    files::create_new_with(path, 0o600, |file| archive(file, &partial, &mut manifest, &unlocked))?;
     log.record_synced(&Event::new(Action::Backup, Outcome::Done))?;
     Ok(manifest)
 }
@@ -173,14 +173,14 @@ pub fn backup(config: &Config, path: &Path) -> Result<Manifest, BackupError> {
 /// INVARIANT: the audit log is copied before the databases, so that they are never from before what it knows of.
 const MEMBERS: [&str; 4] = [HEADER, audit::FILE_NAME, CACHE, JOURNAL];
 
-fn copy_state(state: &Path, stage: &Stage) -> Result<(), BackupError> {
+fn copy_state(state: &Path, partial: &Partial) -> Result<(), BackupError> {
     for _ in 0..TRIES {
-        stage.empty()?;
+        partial.empty()?;
         let header = files::read_private(&state.join(HEADER), SMALL)?;
-        files::create_new(&stage.path(HEADER), &header, 0o600)?;
-        copy_log(&state.join(AUDIT_DIRECTORY).join(audit::FILE_NAME), &stage.path(audit::FILE_NAME))?;
+        files::create_new(&partial.path(HEADER), &header, 0o600)?;
+        copy_log(&state.join(AUDIT_DIRECTORY).join(audit::FILE_NAME), &partial.path(audit::FILE_NAME))?;
         for name in [CACHE, JOURNAL] {
-            vault::copy_database(&state.join(name), &stage.path(name))
+            vault::copy_database(&state.join(name), &partial.path(name))
                 .map_err(|error| BackupError::Copy(name, error))?;
         }
         // With another header, what was copied may be sealed in epochs that this one does not have.
@@ -205,10 +205,10 @@ fn copy_log(from: &Path, to: &Path) -> Result<(), BackupError> {
     Ok(files::create_new_with(to, 0o600, |file| io::copy(&mut log.take(length), file).map(drop))?)
 }
 
-fn archive(file: &mut File, stage: &Stage, manifest: &mut Manifest, unlocked: &Unlocked) -> io::Result<()> {
+fn archive(file: &mut File, partial: &Partial, manifest: &mut Manifest, unlocked: &Unlocked) -> io::Result<()> {
     let mut archive = tar::Builder::new(file);
     for name in MEMBERS {
-        let mut member = Hashing::new(File::open(stage.path(name))?);
+        let mut member = Hashing::new(File::open(partial.path(name))?);
         let size = member.inner.metadata()?.len();
         append(&mut archive, name, size, &mut member)?;
         manifest.members.push(Member { name: name.to_owned(), size, sha256: member.hex() });
@@ -245,26 +245,30 @@ pub fn restore(config: &Config, path: &Path) -> Result<Restored, BackupError> {
         return Err(OfflineError::EarlierLog(log).into());
     }
 
-    let stage = Stage::new(state.join(RESTORE_STAGE))?;
-    let unpacked = unpack(path, &stage)?;
-    let unlocked = offline::unlock(config, Locked::open(&stage.0)?)?;
+    let partial = Partial::new(state.join(RESTORE_PARTIAL))?;
+    let unpacked = unpack(path, &partial)?;
+    let unlocked = offline::unlock(config, Locked::open(&partial.0)?)?;
     let manifest = unpacked.verify(path, &unlocked)?;
     let (vault, made_at, audit_key) = (unlocked.vault_id(), manifest.made_at, unlocked.audit_key());
-    let journal =
-        Journal::open(&stage.path(JOURNAL), unlocked.into_keyring(), Continuity::default(), std::sync::Arc::default())?;
+    let journal = Journal::open(
+        &partial.path(JOURNAL),
+        unlocked.into_keyring(),
+        Continuity::default(),
+        std::sync::Arc::default(),
+    )?;
     let rejected = journal.reject_those_waiting()?;
     drop(journal);
 
     files::private_directory(&state.join(AUDIT_DIRECTORY))?;
-    files::move_if_there(&stage.path(audit::FILE_NAME), &log)?;
+    files::move_if_there(&partial.path(audit::FILE_NAME), &log)?;
     for name in [CACHE, JOURNAL] {
         for suffix in ["-wal", "-shm"] {
             files::remove_if_there(&state.join(format!("{name}{suffix}")))?;
         }
-        files::move_if_there(&stage.path(name), &state.join(name))?;
+        files::move_if_there(&partial.path(name), &state.join(name))?;
     }
     // What makes it a vault comes last: cut off before, it can be begun again.
-    files::move_if_there(&stage.path(HEADER), &state.join(HEADER))?;
+    files::move_if_there(&partial.path(HEADER), &state.join(HEADER))?;
     let log = audit::AuditLog::open(&state.join(AUDIT_DIRECTORY), audit_key)?;
     log.record_synced(&Event::new(Action::Restore, Outcome::Done).count(rejected as u64))?;
     Ok(Restored { vault, made_at, rejected })
@@ -277,7 +281,7 @@ struct Unpacked {
     mac: Vec<u8>,
 }
 
-fn unpack(path: &Path, stage: &Stage) -> Result<Unpacked, BackupError> {
+fn unpack(path: &Path, partial: &Partial) -> Result<Unpacked, BackupError> {
     let unreadable = |source| BackupError::Io { path: path.to_owned(), what: "read", source };
     let wrong = |reason| BackupError::NotABackup { path: path.to_owned(), reason };
     let mut archive = tar::Archive::new(File::open(path).map_err(unreadable)?);
@@ -292,7 +296,7 @@ fn unpack(path: &Path, stage: &Stage) -> Result<Unpacked, BackupError> {
             Some(member) => {
                 let mut content = Hashing::new(&mut entry);
                 let mut size = 0;
-                files::create_new_with(&stage.path(member), 0o600, |file| {
+                files::create_new_with(&partial.path(member), 0o600, |file| {
                     size = io::copy(&mut content, file)?;
                     Ok(())
                 })?;
@@ -335,13 +339,13 @@ impl Unpacked {
 }
 
 /// A private directory that goes when this does.
-struct Stage(PathBuf);
+struct Partial(PathBuf);
 
-impl Stage {
+impl Partial {
     fn new(path: PathBuf) -> Result<Self, FileError> {
-        let stage = Self(path);
-        stage.empty()?;
-        Ok(stage)
+        let partial = Self(path);
+        partial.empty()?;
+        Ok(partial)
     }
 
     /// Also what a crash left behind.
@@ -355,7 +359,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Partial {
     fn drop(&mut self) {
         // Best effort: what stays is sealed, and goes with the next backup.
         let _ = files::remove_directory_if_there(&self.0);

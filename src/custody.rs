@@ -252,7 +252,7 @@ impl Custody {
 
     fn total(&self) -> Result<u64, CustodyError> {
         let counts = self.cache.counts()?;
-        Ok(counts.authentications() + counts.users + self.journal.len()?)
+        Ok(counts.authentications() + counts.users + self.journal.unfinished()?)
     }
 }
 

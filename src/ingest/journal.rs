@@ -137,7 +137,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError::Sqlite`].
-    pub fn len(&self) -> Result<u64, JournalError> {
+    pub fn unfinished(&self) -> Result<u64, JournalError> {
         Ok(self.connection().query_row("SELECT count(*) FROM intent", [], generation)?)
     }
 
@@ -230,8 +230,8 @@ impl Journal {
                         transaction
                             .query_row("SELECT payload FROM intent WHERE id = ?1", [&row.id], |row| row.get(0))?;
                     match row.resealed(keys, &payload) {
-                        Ok((None, None)) => {}
-                        Ok((context, payload)) => {
+                        Ok([None, None]) => {}
+                        Ok([context, payload]) => {
                             let sql = "UPDATE intent SET context = coalesce(?2, context), \
                                        payload = coalesce(?3, payload) WHERE id = ?1";
                             transaction.execute(sql, params![row.id, context, payload])?;
@@ -332,10 +332,10 @@ impl Row {
     }
 
     /// The context and the payload in the current epoch, each where it is not yet.
-    fn resealed(&self, keys: &Keys, payload: &[u8]) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), Damaged> {
+    fn resealed(&self, keys: &Keys, payload: &[u8]) -> Result<[Option<Vec<u8>>; 2], Damaged> {
         let context = keys.reseal(&self.place(&[self.received_at, self.state]), &self.context)?;
         let id = Uuid::from_slice(&self.id).map_err(|_| Damaged)?;
-        Ok((context, keys.reseal(&payload_place(&id, &[self.received_at]), payload)?))
+        Ok([context, keys.reseal(&payload_place(&id, &[self.received_at]), payload)?])
     }
 }
 

@@ -128,7 +128,7 @@ impl Pool {
 impl Region {
     fn map(len: usize) -> Self {
         let (start, protection) =
-            map_secret(len).map(|start| (start, Protection::Secret)).unwrap_or_else(|_| map_anonymous(len));
+            map_secret(len).map_or_else(|_| map_anonymous(len), |start| (start, Protection::Secret));
         Self { start, protection, taken: vec![false; len / UNIT] }
     }
 

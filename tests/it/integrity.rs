@@ -74,7 +74,7 @@ fn fault_of_every_full_read() -> Fault {
 
 #[test]
 fn a_cache_that_can_not_be_opened_is_set_aside_with_its_reason_and_rebuilt() {
-    let damages: [fn(&Path); 3] = [
+    let ways: [fn(&Path); 3] = [
         |path| fs::write(path, vec![b'x'; 8192]).expect("garbage"),
         // Cut off in the middle, and the schema's page overwritten.
         |path| fs::write(path, &fs::read(path).expect("a file")[..5_000]).expect("a cut file"),
@@ -83,7 +83,7 @@ fn a_cache_that_can_not_be_opened_is_set_aside_with_its_reason_and_rebuilt() {
             file.write_all_at(&[0x55; 3_000], 1_000).expect("overwritten");
         },
     ];
-    for (number, damage) in damages.into_iter().enumerate() {
+    for (number, damage) in ways.into_iter().enumerate() {
         let house = filled();
         let path = house.path("state/cache.db");
         damage(&path);
@@ -263,7 +263,7 @@ fn golden(house: &House, version: &str) {
 
 #[test]
 fn what_each_earlier_version_left_is_read_by_this_one() {
-    for version in ["schema-1"] {
+    for version in ["schema-1", "schema-2"] {
         let mut house = House::new(OPEN);
         golden(&house, version);
         house.stop_emulator();

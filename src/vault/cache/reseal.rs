@@ -61,14 +61,14 @@ fn authentications(db: &Connection, keys: &Keys, from: i64) -> Result<Resealed, 
          FROM authentications WHERE key >= ?1 ORDER BY key LIMIT ?2",
     )?;
     let mut rows = select.query((from, ROWS))?;
-    let mut changes = Vec::new();
+    let mut looked_at = Vec::new();
     while let Some(row) = rows.next()? {
         let change = resealed_authentication(row, keys).unwrap_or(Change::Damaged);
-        changes.push((row.get::<_, i64>("key")?, row.get("id").ok().map(Uuid::from_bytes), change));
+        looked_at.push((row.get::<_, i64>("key")?, row.get("id").ok().map(Uuid::from_bytes), change));
     }
     drop(rows);
     let mut changed = 0;
-    for (key, id, change) in &changes {
+    for (key, id, change) in &looked_at {
         match change {
             Change::None => continue,
             Change::Resealed { first, second } => {
@@ -87,9 +87,9 @@ fn authentications(db: &Connection, keys: &Keys, from: i64) -> Result<Resealed, 
         }
         changed += 1;
     }
-    let last = changes.last().and_then(|(key, ..)| key.checked_add(1)).filter(|_| changes.len() == ROWS as usize);
+    let last = looked_at.last().and_then(|(key, ..)| key.checked_add(1)).filter(|_| looked_at.len() == ROWS as usize);
     let next = last.map_or(Walk::Users(i64::MIN), Walk::Authentications);
-    Ok(Resealed { next, seen: changes.len() as u64, changed })
+    Ok(Resealed { next, seen: looked_at.len() as u64, changed })
 }
 
 fn resealed_authentication(row: &Row<'_>, keys: &Keys) -> Option<Change> {
@@ -115,13 +115,13 @@ fn users(db: &Connection, keys: &Keys, from: i64) -> Result<Resealed, CacheError
          FROM users WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2",
     )?;
     let mut rows = select.query((from, ROWS))?;
-    let mut changes = Vec::new();
+    let mut looked_at = Vec::new();
     while let Some(row) = rows.next()? {
-        changes.push((row.get::<_, i64>("rowid")?, resealed_user(row, keys).unwrap_or(Change::Damaged)));
+        looked_at.push((row.get::<_, i64>("rowid")?, resealed_user(row, keys).unwrap_or(Change::Damaged)));
     }
     drop(rows);
     let mut changed = 0;
-    for (rowid, change) in &changes {
+    for (rowid, change) in &looked_at {
         match change {
             Change::None => continue,
             Change::Resealed { first, second } => {
@@ -134,9 +134,10 @@ fn users(db: &Connection, keys: &Keys, from: i64) -> Result<Resealed, CacheError
         }
         changed += 1;
     }
-    let last = changes.last().and_then(|(rowid, _)| rowid.checked_add(1)).filter(|_| changes.len() == ROWS as usize);
+    let last =
+        looked_at.last().and_then(|(rowid, _)| rowid.checked_add(1)).filter(|_| looked_at.len() == ROWS as usize);
     let next = last.map_or(Walk::Through, Walk::Users);
-    Ok(Resealed { next, seen: changes.len() as u64, changed })
+    Ok(Resealed { next, seen: looked_at.len() as u64, changed })
 }
 
 fn resealed_user(row: &Row<'_>, keys: &Keys) -> Option<Change> {

@@ -10,6 +10,10 @@ use super::*;
 /// How many authentications the small cache has, each with a secret of its own.
 const COUNT: u128 = 6;
 
+fn key(number: u128) -> i64 {
+    schema::row_key(id(number))
+}
+
 fn secret_of(number: u128) -> String {
     format!("canary-secret-{number}")
 }
@@ -157,9 +161,9 @@ async fn no_pair_of_rows_or_columns_can_be_swapped() {
         let db = Connection::open(dir.path().join("cache.db")).unwrap();
         if column == whole {
             // The rows change places, ids and all the rest stay.
-            db.execute("UPDATE authentications SET key = -1 WHERE key = ?1", [one as i64]).unwrap();
-            db.execute("UPDATE authentications SET key = ?1 WHERE key = ?2", [one as i64, two as i64]).unwrap();
-            db.execute("UPDATE authentications SET key = ?1 WHERE key = -1", [two as i64]).unwrap();
+            db.execute("UPDATE authentications SET key = -1 WHERE key = ?1", [key(one)]).unwrap();
+            db.execute("UPDATE authentications SET key = ?1 WHERE key = ?2", [key(one), key(two)]).unwrap();
+            db.execute("UPDATE authentications SET key = ?1 WHERE key = -1", [key(two)]).unwrap();
         } else {
             let others = column.split(", ").map(|column| format!("{column} = other.{column}"));
             let sql = format!(
@@ -167,7 +171,7 @@ async fn no_pair_of_rows_or_columns_can_be_swapped() {
                  WHERE other.key = ?1 + ?2 - authentications.key AND authentications.key IN (?1, ?2)",
                 others.collect::<Vec<_>>().join(", ")
             );
-            assert_eq!(db.execute(&sql, [one as i64, two as i64]).unwrap(), 2);
+            assert_eq!(db.execute(&sql, [key(one), key(two)]).unwrap(), 2);
         }
         drop(db);
         let cache = reopen(&dir).unwrap();
