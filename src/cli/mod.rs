@@ -85,7 +85,7 @@ enum Command {
     /// The vault's key slots, and the rotation of its keys
     #[command(subcommand)]
     Key(key::Command),
-    /// Write a sealed copy of the vault, cache, journal and audit log; the daemon may run meanwhile
+    /// Write a sealed copy of everything to a file; the daemon may run meanwhile
     Backup(backup::Arguments),
     /// Put a backup back into an empty state directory
     Restore(backup::Arguments),

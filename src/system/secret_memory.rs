@@ -1,7 +1,7 @@
 //! Memory for what stays in the process and must not leave it: keys and tokens.
 //!
 //! Pages come from memfd_secret(2) (Linux 5.14 and later): they are taken out of the kernel's own map, can't be swapped, and
-//! nobody reads them from outside, not by `/proc/PID/mem`, ptrace or a core, and not as root. Where the kernel has none,
+//! are read for nobody from outside, by `/proc/PID/mem`, ptrace(2) or a core, not even for root. Where the kernel has none,
 //! they are anonymous pages, locked (mlock(2)) and left out of cores and forks (madvise(2)).
 
 #![expect(unsafe_code, reason = "memory is mapped, and handed out as slices")]

@@ -99,6 +99,11 @@ fn wrong_arguments_exit_with_usage_and_help_with_success() {
       list      List authentications, without secrets
       get       Read one authentication
       sync      Synchronise with Tray now
+      lock      Wipe the daemon's keys and tokens: it answers no secret until it is unlocked
+      unlock    Unlock the daemon's vault again
+      key       The vault's key slots, and the rotation of its keys
+      backup    Write a sealed copy of everything to a file; the daemon may run meanwhile
+      restore   Put a backup back into an empty state directory
       audit     Look into the audit log
       emulator  Run an emulator of the Tray API on loopback, to try things out
       demo      Show the whole way once: emulator, daemon, and what they do
