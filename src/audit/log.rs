@@ -9,6 +9,10 @@ use std::{
 };
 
 use jiff::Timestamp;
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
 use serde::Serialize;
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
@@ -21,10 +25,15 @@ use super::{
 };
 use crate::{
     authentication::{AuthenticationId, Owner, Principal},
+    clauses::clauses,
     crypto::{hkdf_sha256, hmac_sha256},
     secret::Key,
     system::files::{FileError, open_private},
 };
+
+/// How much room is kept behind the last entry, in bytes: some thousands of entries, so that reads go on when the disk is
+/// full.
+const RESERVE: u64 = 4 * 1024 * 1024;
 
 /// Why an entry could not be recorded, or the log not opened.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +90,31 @@ struct Chain {
     mac: [u8; MAC_LEN],
     /// Where the last whole entry ends. Anything behind it is a torn write.
     end: u64,
+    /// Up to where there is room for sure, and whether more could be had.
+    reserved: Reserved,
+    /// Why the last entry could not be written.
+    failure: Option<String>,
+}
+
+#[derive(Clone, Copy)]
+struct Reserved {
+    up_to: u64,
+    /// The disk had no more.
+    is_last: bool,
+}
+
+impl Chain {
+    /// Keeps room for the entries to come. Where the file system can't, or has none left, they are written as long as it
+    /// goes.
+    fn reserve(&mut self) {
+        if self.reserved.up_to.saturating_sub(self.end) >= RESERVE / 2 {
+            return;
+        }
+        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.end, RESERVE) {
+            Ok(()) => self.reserved = Reserved { up_to: self.end + RESERVE, is_last: false },
+            Err(error) => self.reserved.is_last = error == Errno::NOSPC || error == Errno::DQUOT,
+        }
+    }
 }
 
 /// Gives the lock on a file back. The lock is the open file's, which outlives this descriptor of it.
@@ -174,7 +208,14 @@ impl AuditLog {
             fingerprint_key: hkdf_sha256(&key, b"", "trayvault audit identifiers v1"),
             key,
             generations: Generations::from(anchored),
-            chain: Mutex::new(Chain { file, sequence, mac, end: tail.end }),
+            chain: Mutex::new(Chain {
+                file,
+                sequence,
+                mac,
+                end: tail.end,
+                reserved: Reserved { up_to: 0, is_last: false },
+                failure: None,
+            }),
             path,
         }));
         if tail.torn {
@@ -205,16 +246,34 @@ impl AuditLog {
         &self.0.generations
     }
 
+    /// How many bytes of entries there is room for, if the disk has no more.
+    pub fn room_left(&self) -> Option<u64> {
+        let chain = self.0.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        chain.reserved.is_last.then(|| chain.reserved.up_to.saturating_sub(chain.end))
+    }
+
+    /// Why the last entry could not be written, if it could not.
+    pub fn failure(&self) -> Option<String> {
+        self.0.chain.lock().unwrap_or_else(PoisonError::into_inner).failure.clone()
+    }
+
     fn is_empty(&self) -> bool {
         self.0.chain.lock().unwrap_or_else(PoisonError::into_inner).sequence == 0
     }
 
     fn append(&self, event: &Event) -> Result<File, AuditError> {
         let mut chain = self.0.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.append_to(&mut chain, event);
+        chain.failure = written.as_ref().err().map(|error| clauses(error));
+        written
+    }
+
+    fn append_to(&self, chain: &mut Chain, event: &Event) -> Result<File, AuditError> {
         // A command may write while a daemon does.
         let alone = chain.file.try_clone().and_then(|file| file.lock().map(|()| Unlocks(file)));
         let _alone = alone.map_err(|source| self.unwritable(source))?;
-        self.catch_up(&mut chain)?;
+        self.catch_up(chain)?;
+        chain.reserve();
         let mut line = self.line(chain.sequence + 1, event);
         let mac = entry_mac(&self.0.key, &chain.mac, line.as_bytes());
         line.pop();

@@ -117,6 +117,9 @@ fn refused(status: StatusCode, body: &SecretBytes) -> Failure {
         "rotating" => {
             return failure(Code::Unavailable).hint("trayvault status shows how far it is".to_owned());
         }
+        "audit_unavailable" | "cache_unavailable" => {
+            return failure(Code::Unavailable).hint("trayvault status says what is in the way".to_owned());
+        }
         "vault_unavailable" => return failure(Code::Unavailable).hint("trayvault check may say more".to_owned()),
         _ => {}
     }

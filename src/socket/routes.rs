@@ -192,6 +192,14 @@ fn in_the_way(api: &Api, counts: &Result<Counts, CacheError>) -> Vec<Problem> {
         let what = format!("the cache can't be written, what it holds is read: {reason}");
         problems.push(problem(what, "is the disk full, or read-only?"));
     }
+    if let Some(reason) = api.audit.failure() {
+        let what = format!("no secret leaves, and nothing is sent: {reason}");
+        problems.push(problem(what, "is the disk full, or read-only?"));
+    } else if let Some(room) = api.audit.room_left() {
+        let what =
+            format!("the disk is full: the audit log has {} KiB left, and without it no secret leaves", room / 1024);
+        problems.push(problem(what, "make room"));
+    }
     problems
 }
 

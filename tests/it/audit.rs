@@ -171,5 +171,7 @@ fn without_a_writable_log_no_secret_leaves() {
     let (status, content) = house.get(&format!("/v1/authentications/{id}/full"));
     assert_eq!((status.as_u16(), content["code"].as_str()), (503, Some("audit_unavailable")), "{content}");
     assert_eq!(house.get("/v1/health/live").0, 200, "status and health go on");
+    let problems = house.get("/v1/status").1["problems"].to_string();
+    assert!(problems.contains("no secret leaves, and nothing is sent: the audit log"), "{problems}");
     daemon.wait("the daemon to be alive", || Some(()));
 }
