@@ -1,6 +1,7 @@
 //! The cache over a real file.
 
 mod flips;
+mod resealing;
 mod tampering;
 
 use std::fs;
