@@ -6,7 +6,8 @@ pub(super) struct Fields(Vec<u8>);
 impl Fields {
     /// Starts with what the bytes are for, so that those of one purpose never pass for another's.
     pub(super) fn of(purpose: &str) -> Self {
-        Self(Vec::with_capacity(128)).bytes(purpose.as_bytes())
+        // More than any list of fields that is built for each read, so that it is one allocation.
+        Self(Vec::with_capacity(256)).bytes(purpose.as_bytes())
     }
 
     pub(super) fn bytes(mut self, field: &[u8]) -> Self {
