@@ -165,8 +165,12 @@ impl Custody {
         }
         let (unlocked, tokens) = (unlocked?, read_tokens(&self.tokens)?);
         self.audit.record_synced(&event(Outcome::Done))?;
+        // The tasks go on as soon as there are keys, and find the tokens there.
         self.principals.hold(tokens);
-        self.keyring.unlock(&self.state_directory, unlocked)?;
+        if let Err(error) = self.keyring.unlock(&self.state_directory, unlocked) {
+            self.principals.forget_tokens();
+            return Err(error.into());
+        }
         tracing::info!("the vault is unlocked");
         Ok(())
     }

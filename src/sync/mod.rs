@@ -56,6 +56,10 @@ impl Default for Config {
 /// The shortest `sync.interval`: below it the listing alone would eat the request budget.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How soon after a cycle for the sake of what is damaged another may follow: what can't be mended now must not eat the
+/// request budget.
+const MEND_PAUSE: Duration = Duration::from_secs(10);
+
 /// What is wrong with `[sync]`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("sync.interval must be at least 1s")]
@@ -113,6 +117,7 @@ impl Sync {
     /// None: what goes wrong in a cycle is in its report, and the next one tries again.
     pub async fn run(mut self, mut shutdown: Shutdown) -> Result<(), TaskError> {
         let mut due = Instant::now();
+        let mut mend_from = Instant::now();
         loop {
             tokio::select! {
                 () = self.cache.keyring().unlocked() => {}
@@ -125,7 +130,10 @@ impl Sync {
                 () = tokio::time::sleep_until(due) => Vec::new(),
                 Some(request) = self.requests.recv() => vec![request],
                 // What is damaged is pulled again, whoever found it.
-                () = self.cache.damage_found() => vec![SyncRequest::everything().0],
+                () = damage_found(&self.cache, mend_from) => {
+                    mend_from = Instant::now() + MEND_PAUSE;
+                    vec![SyncRequest::everything().0]
+                }
                 Ok(()) = self.config.changed() => {
                     due = due.min(Instant::now() + self.config.borrow().interval);
                     continue;
@@ -220,6 +228,12 @@ impl Sync {
             tracing::error!(error = clauses(&error), "the cache's generation could not be recorded");
         }
     }
+}
+
+/// Resolves once something is found damaged, not before the pause after the last one.
+async fn damage_found(cache: &Cache, from: Instant) {
+    tokio::time::sleep_until(from).await;
+    cache.damage_found().await;
 }
 
 /// The interval more or less a tenth, so that many daemons do not ask together.

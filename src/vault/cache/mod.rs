@@ -127,6 +127,8 @@ impl Cache {
     /// # Errors
     /// [`CacheError::Busy`], or SQLite's.
     pub async fn settle(&self) -> Result<(), CacheError> {
+        // What could not be quarantined, or listed anew, is tried again by who reads it next.
+        self.0.damage.found().records.clear();
         self.note(self.0.writer.settle().await)
     }
 

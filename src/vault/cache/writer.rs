@@ -47,7 +47,7 @@ impl Writer {
     /// Starts it, with what is in the file on stable storage.
     pub(super) fn start(db: Connection, keyring: Arc<Keyring>, place: Place) -> Result<Self, CacheError> {
         let mut thread = Thread { db, keyring, place, settled_at: Instant::now() };
-        thread.settle(PASSIVE)?;
+        thread.settle_or_warn(PASSIVE);
         let (jobs, queue) = mpsc::channel(QUEUE);
         let thread = thread::Builder::new()
             .name("cache-writer".into())
@@ -123,9 +123,7 @@ impl Thread {
                 self.settle_now_and_then();
             }
         }
-        if let Err(error) = self.settle(TRUNCATE) {
-            tracing::warn!(%error, "the cache's write-ahead log stays for the next start");
-        }
+        self.settle_or_warn(TRUNCATE);
     }
 
     fn commit(&mut self, writes: Vec<Write>) -> Result<u64, CacheError> {
@@ -155,7 +153,11 @@ impl Thread {
         if self.settled_at.elapsed() < SETTLE_INTERVAL {
             return;
         }
-        if let Err(error) = self.settle(PASSIVE) {
+        self.settle_or_warn(PASSIVE);
+    }
+
+    fn settle_or_warn(&mut self, checkpoint: &str) {
+        if let Err(error) = self.settle(checkpoint) {
             tracing::warn!(%error, "the cache could not be put on stable storage");
         }
     }
