@@ -12,6 +12,10 @@ use crate::system::files::{self, FileError};
 /// How long a statement waits for another process's lock: `backup` and the command line are brief.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// In bytes. Rows of the cache are of one or two kilobytes, and what is left of a page that the next one doesn't fit in is
+/// lost: of SQLite's own 4 KiB that is up to a third, and above 8 KiB reads take longer than the file gets shorter.
+const PAGE_SIZE: i64 = 8192;
+
 /// What a loss of power may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -196,6 +200,8 @@ fn configure(connection: &Connection, durability: Durability) -> rusqlite::Resul
         Durability::Rebuildable => "NORMAL",
         Durability::Durable => "FULL",
     };
+    // Before the journal mode, which makes the file: in one that is there already it changes nothing.
+    connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", synchronous)?;
     // What is deleted is overwritten with zeros, and nothing is spilt to files that others may see.

@@ -10,6 +10,7 @@
 
 mod error;
 mod model;
+mod packed;
 mod readers;
 mod records;
 mod reseal;
@@ -48,7 +49,6 @@ pub struct Cache(Arc<Shared>);
 
 struct Shared {
     keyring: Arc<Keyring>,
-    // INVARIANT: before the writer, so that no reader keeps it from emptying the write-ahead log.
     readers: Arc<Readers>,
     writer: Writer,
     damage: Damage,

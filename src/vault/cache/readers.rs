@@ -20,8 +20,8 @@ pub(super) struct Readers {
 #[derive(Default)]
 struct Idle {
     connections: Vec<Connection>,
-    /// Counts the files that were at the path: a connection to an earlier one is of no use.
-    file: u64,
+    /// Counts how often all were closed: one that was lent before is not kept.
+    closed: u64,
 }
 
 impl Readers {
@@ -30,9 +30,9 @@ impl Readers {
     }
 
     pub(super) fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, CacheError>) -> Result<T, CacheError> {
-        let (lent, file) = {
+        let (lent, closed) = {
             let mut idle = self.idle();
-            (idle.connections.pop(), idle.file)
+            (idle.connections.pop(), idle.closed)
         };
         let connection = match lent {
             Some(connection) => connection,
@@ -40,16 +40,16 @@ impl Readers {
         };
         let result = read(&connection);
         let mut idle = self.idle();
-        if idle.file == file && idle.connections.len() < IDLE {
+        if idle.closed == closed && idle.connections.len() < IDLE {
             idle.connections.push(connection);
         }
         result
     }
 
-    /// There is another file at the path.
-    pub(super) fn file_changed(&self) {
+    /// Closes every connection: those that are lent, once they are given back.
+    pub(super) fn close(&self) {
         let mut idle = self.idle();
-        idle.file += 1;
+        idle.closed += 1;
         idle.connections.clear();
     }
 

@@ -5,6 +5,7 @@ use rusqlite::{Connection, Row};
 
 use super::error::CacheError;
 use super::model::{Counts, Filter, GoneReason, Listing, Record, Scheduled, State};
+use super::packed;
 use super::schema::{self, unsigned};
 use crate::authentication::{AuthenticationId, Owner};
 use crate::secret::SecretBytes;
@@ -159,10 +160,10 @@ fn open_record(row: &Row<'_>, keys: &Keys, id: AuthenticationId) -> Option<Recor
     let listed_at: i64 = row.get(column::LISTED_AT).ok()?;
     let times = [listed_at];
     let place = schema::metadata_place(&id, unsigned(row, column::METADATA_REVISION).ok()?, &times);
-    let json = keys.open(&place, row.get_ref(column::METADATA).ok()?.as_blob().ok()?).ok()?;
+    let packed = keys.open(&place, row.get_ref(column::METADATA).ok()?.as_blob().ok()?).ok()?;
     let gone: Option<i64> = row.get(column::GONE_REASON).ok()?;
     Some(Record {
-        metadata: serde_json::from_slice(json.expose_secret()).ok()?,
+        metadata: packed::unpack(id, &packed)?,
         state: State::from_code(row.get(column::STATE).ok()?)?,
         gone: match gone {
             Some(code) => Some(GoneReason::from_code(code)?),

@@ -55,7 +55,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     CREATE INDEX by_external ON users (external);
 ",
     "
-    -- States may be 5, damaged, which the first version does not know.
+    -- States may be 5, damaged, and metadata are sealed packed: the first version knows neither.
 ",
 ];
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::error::CacheError;
 use super::model::{State, Write};
+use super::packed;
 use super::schema::{self, row_key, unsigned};
 use crate::authentication::{AuthenticationId, EndUser, Metadata, UserId};
 use crate::secret::{SecretBytes, SecretString};
@@ -50,7 +51,8 @@ fn listed(db: &Connection, keys: &Keys, metadata: &Metadata, at: Timestamp) -> R
     let revision = held(db, id)?.map_or(1, |held| held.metadata_revision.wrapping_add(1));
     let json = schema::metadata_json(metadata);
     let at = at.as_millisecond();
-    let sealed = keys.seal(&schema::metadata_place(&id, revision, &[at]), json.expose_secret())?;
+    let packed = packed::pack(metadata);
+    let sealed = keys.seal(&schema::metadata_place(&id, revision, &[at]), packed.expose_secret())?;
     let sql = "INSERT INTO authentications \
                    (key, id, owner, service, state, listed_at, metadata_revision, metadata_mark, metadata) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \

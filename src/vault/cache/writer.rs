@@ -123,6 +123,8 @@ impl Thread {
                 self.settle_now_and_then();
             }
         }
+        // INVARIANT: no reader is left, or closing this connection would not remove the write-ahead log.
+        self.place.readers.close();
         self.settle_or_warn(TRUNCATE);
     }
 
@@ -185,11 +187,11 @@ impl Thread {
         let Place { path, readers, settled } = &self.place;
         // Closed before its file is moved: what a connection does to a file that is not at its path any more is its own.
         self.db = Connection::open_in_memory()?;
-        readers.file_changed();
+        readers.close();
         set_aside(path, reason)?;
         let continuity = Continuity { anchored: settled.load(Ordering::Relaxed), accept_rollback: false };
         self.db = super::connect(path, &keys, continuity)?;
-        readers.file_changed();
+        readers.close();
         Ok(())
     }
 }

@@ -174,6 +174,8 @@ async fn what_is_listed_and_pulled_is_found_again() {
 #[tokio::test]
 async fn it_is_all_there_after_a_restart_in_one_file() {
     let Fixture { dir, cache } = Fixture::with_two().await;
+    // A reader is open, and idle.
+    assert_eq!(cache.generation().unwrap(), 1);
     drop(cache);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the log was checked in");
     let cache = reopen(&dir).unwrap();
