@@ -36,6 +36,8 @@ const SMALL: u64 = 64 * 1024;
 const TRIES: usize = 3;
 /// Where a copy is put together, in the state directory.
 const BACKUP_PARTIAL: &str = "backup.partial";
+/// One copy at a time.
+const BACKUP_LOCK: &str = "backup.lock";
 const RESTORE_PARTIAL: &str = "restore.partial";
 
 /// What a backup has in it.
@@ -66,7 +68,7 @@ pub struct Restored {
     pub vault: Uuid,
     /// When the backup was made.
     pub made_at: Timestamp,
-    /// Dropped documents that were waiting then. They are rejected, because they may have been sent since.
+    /// Dropped documents that were not settled then. They are rejected, because they may have been sent since.
     pub rejected: usize,
 }
 
@@ -88,6 +90,9 @@ pub enum BackupError {
     /// The keys were rotated again and again meanwhile.
     #[error("the keys are being rotated")]
     Rotating,
+    /// Another one is being made.
+    #[error("another backup is being made")]
+    Underway,
     /// The backup can't be read or written.
     #[error("the backup {} can't be {what}", path.display())]
     Io {
@@ -130,6 +135,7 @@ impl BackupError {
             Self::File(error) if error.is_already_there() => "a backup is never written over: give another name",
             Self::File(error) => return error.hint(),
             Self::Rotating => "try again once it is through: trayvault status shows how far it is",
+            Self::Underway => "try again once it is through",
             Self::Running(_) => "stop it first",
             Self::Changed { .. } => "nothing was restored; take another backup",
             _ => return None,
@@ -158,6 +164,7 @@ pub fn backup(config: &Config, path: &Path) -> Result<Manifest, BackupError> {
     let state = &config.state_directory;
     let unlocked = offline::unlock(config, Locked::open(state)?)?;
     let log = offline::audit_log(config, &unlocked)?;
+    let Some(_alone) = files::try_lock(&state.join(BACKUP_LOCK))? else { return Err(BackupError::Underway) };
     log.record_synced(&Event::new(Action::Backup, Outcome::Begun))?;
     let partial = Partial::new(state.join(BACKUP_PARTIAL))?;
     copy_state(state, &partial)?;
@@ -241,7 +248,8 @@ pub fn restore(config: &Config, path: &Path) -> Result<Restored, BackupError> {
         return Err(VaultError::Exists(state.clone()).into());
     }
     let log = state.join(AUDIT_DIRECTORY).join(audit::FILE_NAME);
-    if log.symlink_metadata().is_ok() {
+    // One beside what a restore left that was cut off is the backup's.
+    if log.symlink_metadata().is_ok() && state.join(RESTORE_PARTIAL).symlink_metadata().is_err() {
         return Err(OfflineError::EarlierLog(log).into());
     }
 
@@ -256,8 +264,12 @@ pub fn restore(config: &Config, path: &Path) -> Result<Restored, BackupError> {
         Continuity::default(),
         std::sync::Arc::default(),
     )?;
-    let rejected = journal.reject_those_waiting()?;
+    let rejected = journal.reject_unsettled()?;
     drop(journal);
+    // Closed, it is one file; where that failed, what was rejected would be sent after all.
+    if partial.path(&format!("{JOURNAL}-wal")).symlink_metadata().is_ok() {
+        return Err(BackupError::Copy(JOURNAL, vault::CopyError::Busy));
+    }
 
     files::private_directory(&state.join(AUDIT_DIRECTORY))?;
     files::move_if_there(&partial.path(audit::FILE_NAME), &log)?;

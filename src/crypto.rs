@@ -17,7 +17,7 @@ use xaes_256_gcm::Xaes256Gcm;
 use zeroize::Zeroizing;
 
 use crate::secret::{KEY_LEN, Key, SecretBytes};
-use crate::system::stack::on_wiped_stack;
+use crate::system::stack::{DEEP, SHALLOW, on_wiped_stack};
 
 /// The length of an authentication tag, in bytes: AES-GCM's full 128 bits.
 pub const TAG_LEN: usize = 16;
@@ -67,7 +67,8 @@ pub fn hkdf_sha256(root: &Key, salt: &[u8], label: &str) -> Key {
 }
 
 fn hkdf(input: &[u8], salt: &[u8], info: &[u8]) -> Key {
-    let expanded = on_wiped_stack(|| Key::try_fill(|key| Hkdf::<Sha256>::new(Some(salt), input).expand(info, key)));
+    let expanded =
+        on_wiped_stack::<DEEP, _>(|| Key::try_fill(|key| Hkdf::<Sha256>::new(Some(salt), input).expand(info, key)));
     #[expect(clippy::expect_used, reason = "the length is fixed")]
     expanded.expect("32 bytes are less than HKDF's limit of 255 times 32")
 }
@@ -77,7 +78,7 @@ fn hkdf(input: &[u8], salt: &[u8], info: &[u8]) -> Key {
 /// Nothing marks where one part ends: a caller with parts of varying length puts their lengths in front.
 #[must_use]
 pub fn hmac_sha256(key: &Key, parts: &[&[u8]]) -> [u8; 32] {
-    on_wiped_stack(|| {
+    on_wiped_stack::<SHALLOW, _>(|| {
         let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key.expose_secret()) else {
             unreachable!("HMAC takes a key of any length")
         };
@@ -151,7 +152,7 @@ fn run_argon2(argon2: &Argon2<'_>, passphrase: &[u8], salt: &[u8]) -> Result<Key
     let mut work = Zeroizing::new(Vec::new());
     work.try_reserve_exact(blocks).map_err(|_| CryptoError::Argon2)?;
     work.resize(blocks, Block::new());
-    on_wiped_stack(|| {
+    on_wiped_stack::<DEEP, _>(|| {
         Key::try_fill(|key| argon2.hash_password_into_with_memory(passphrase, salt, key, work.as_mut_slice()))
     })
     .map_err(|_| CryptoError::Argon2)
@@ -183,7 +184,7 @@ pub fn unwrap(wrapping: &Key, associated: &[u8], wrapped: &[u8; WRAPPED_LEN]) ->
     let (Ok(nonce), Ok(tag)) = (Array::try_from(nonce), Array::try_from(tag)) else {
         return Err(CryptoError::Rejected);
     };
-    on_wiped_stack(|| {
+    on_wiped_stack::<DEEP, _>(|| {
         Key::try_fill(|key| {
             key.copy_from_slice(body);
             Aes256Gcm::new(wrapping.expose_secret().into())
@@ -199,7 +200,7 @@ fn gcm_encrypt(
     associated: &[u8],
     buffer: &mut [u8],
 ) -> Result<[u8; TAG_LEN], CryptoError> {
-    on_wiped_stack(|| {
+    on_wiped_stack::<DEEP, _>(|| {
         Aes256Gcm::new(key.expose_secret().into()).encrypt_inout_detached(nonce.into(), associated, buffer.into())
     })
     .map(Into::into)
@@ -226,7 +227,7 @@ fn xaes_encrypt(
     associated: &[u8],
     buffer: &mut [u8],
 ) -> Result<[u8; TAG_LEN], CryptoError> {
-    on_wiped_stack(|| {
+    on_wiped_stack::<SHALLOW, _>(|| {
         Xaes256Gcm::new(key.expose_secret().into()).encrypt_inout_detached(nonce.into(), associated, buffer.into())
     })
     .map(Into::into)
@@ -243,7 +244,7 @@ pub fn open(key: &Key, associated: &[u8], sealed: &[u8]) -> Result<SecretBytes, 
     let (body, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(CryptoError::Rejected)?;
     let mut buffer = body.to_vec();
     // The tag is checked before anything is decrypted, so that a rejected buffer holds ciphertext only.
-    on_wiped_stack(|| {
+    on_wiped_stack::<SHALLOW, _>(|| {
         let cipher = Xaes256Gcm::new(key.expose_secret().into());
         cipher.decrypt_inout_detached(nonce.into(), associated, buffer.as_mut_slice().into(), tag.into())
     })

@@ -129,7 +129,7 @@ impl Custody {
     ///
     /// # Errors
     /// [`CustodyError`]; locked already, it stays so.
-    pub async fn lock(&self, event: impl Fn(Outcome) -> Event) -> Result<(), CustodyError> {
+    pub async fn lock(&self, event: impl Fn(Outcome) -> Event + Send + Sync) -> Result<(), CustodyError> {
         let _turn = self.turn.lock().await;
         if !self.keyring.is_unlocked() {
             return Err(IsLocked.into());
@@ -146,7 +146,11 @@ impl Custody {
     ///
     /// # Errors
     /// [`CustodyError`]; the vault stays locked.
-    pub async fn unlock(&self, key: Option<UnlockKey>, event: impl Fn(Outcome) -> Event) -> Result<(), CustodyError> {
+    pub async fn unlock(
+        &self,
+        key: Option<UnlockKey>,
+        event: impl Fn(Outcome) -> Event + Send + Sync,
+    ) -> Result<(), CustodyError> {
         let _turn = self.turn.lock().await;
         if self.keyring.is_unlocked() {
             return Err(CustodyError::IsUnlocked);
@@ -163,7 +167,11 @@ impl Custody {
         if matches!(unlocked, Err(CustodyError::Vault(VaultError::WrongKey))) {
             self.audit.record_synced(&event(Outcome::Failed).because("no key slot opens with this key"))?;
         }
-        let (unlocked, tokens) = (unlocked?, read_tokens(&self.tokens)?);
+        let unlocked = unlocked?;
+        if unlocked.vault_id() != self.keyring.vault_id() {
+            return Err(VaultError::Another(self.state_directory.clone()).into());
+        }
+        let tokens = read_tokens(&self.tokens)?;
         self.audit.record_synced(&event(Outcome::Done))?;
         // The tasks go on as soon as there are keys, and find the tokens there.
         self.principals.hold(tokens);
@@ -179,13 +187,16 @@ impl Custody {
     ///
     /// # Errors
     /// [`CustodyError`]; the epoch stays then.
-    pub async fn rotate(&self, event: impl Fn(Outcome) -> Event) -> Result<u32, CustodyError> {
+    pub async fn rotate(&self, event: impl Fn(Outcome) -> Event + Send + Sync) -> Result<u32, CustodyError> {
         let _turn = self.turn.lock().await;
         self.audit.record_synced(&event(Outcome::Begun))?;
         let (keyring, directory) = (Arc::clone(&self.keyring), self.state_directory.clone());
         let rotated = blocking(move || keyring.rotate(&directory)).await?;
         let outcome = match &rotated {
-            Ok(epoch) => event(Outcome::Done).epoch(*epoch),
+            Ok(epoch) => {
+                self.audit.generations().reached_epoch(*epoch);
+                event(Outcome::Done).epoch(*epoch)
+            }
             Err(_) => event(Outcome::Failed),
         };
         self.audit.record_synced(&outcome)?;

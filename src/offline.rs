@@ -164,8 +164,21 @@ pub(crate) fn wrong_key(config: &Config, error: VaultError) -> OfflineError {
 /// # Errors
 /// [`OfflineError`].
 pub fn audit_log(config: &Config, unlocked: &Unlocked) -> Result<AuditLog, OfflineError> {
+    let log = AuditLog::open(&audit_directory(config)?, unlocked.audit_key())?;
+    with_failed_unlocks(config, log)
+}
+
+/// The same; where the log is lost, a new one begins.
+///
+/// # Errors
+/// [`OfflineError`].
+pub fn audit_log_or_new(config: &Config, unlocked: &Unlocked) -> Result<AuditLog, OfflineError> {
+    let log = AuditLog::open_or_begin(&audit_directory(config)?, unlocked.audit_key())?;
+    with_failed_unlocks(config, log)
+}
+
+fn with_failed_unlocks(config: &Config, log: AuditLog) -> Result<AuditLog, OfflineError> {
     let directory = audit_directory(config)?;
-    let log = AuditLog::open(&directory, unlocked.audit_key())?;
     audit::record_failed_unlocks(&directory, &log)?;
     Ok(log)
 }

@@ -33,6 +33,14 @@ pub enum StoresError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The vault's header is from before what the audit log knows of.
+    #[error("vault.json was rolled back: it is in epoch {found}, and the audit log knows of {anchored}")]
+    Header {
+        /// Its epoch.
+        found: u32,
+        /// The one that it had reached.
+        anchored: u32,
+    },
     /// It can't be recorded what is done about them.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -46,10 +54,12 @@ impl StoresError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Cache(CacheError::ForeignVault) => "move cache.db aside: it is rebuilt from Tray",
-            Self::Cache(CacheError::RolledBack(_)) | Self::Journal(JournalError::RolledBack(_)) => ROLLBACK_HINT,
+            Self::Cache(CacheError::RolledBack(_))
+            | Self::Journal(JournalError::RolledBack(_))
+            | Self::Header { .. } => ROLLBACK_HINT,
             Self::Cache(CacheError::Database(error)) | Self::Journal(JournalError::Open(error)) => match error {
                 DatabaseError::Newer { .. } => "a later version wrote it: run that, or restore a backup of this one's",
-                DatabaseError::Damaged { .. } | DatabaseError::Schema(_) => {
+                DatabaseError::Damaged { .. } | DatabaseError::Schema(_) | DatabaseError::Generation(_) => {
                     "it holds dropped documents that are not settled yet, so it is left as it is: trayvault restore a \
                      backup, or move it aside and start once with --accept-rollback, and they are lost"
                 }
@@ -76,6 +86,7 @@ pub fn open(
 ) -> Result<Stores, StoresError> {
     let (cache, journal) = (state_directory.join(CACHE), state_directory.join(JOURNAL));
     let opening = Opening { keyring, audit, board, anchored: audit.generations().now(), accept_rollback };
+    opening.header(&cache)?;
     Ok(Stores { cache: opening.cache(&cache)?, journal: opening.journal(&journal)? })
 }
 
@@ -88,12 +99,29 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
+    /// In an earlier epoch nothing that was sealed since would open.
+    fn header(&self, cache: &Path) -> Result<(), StoresError> {
+        let (found, anchored) = (self.keyring.keys().map_err(CacheError::from)?.epoch(), self.anchored.epoch);
+        if found >= anchored {
+            self.audit.generations().reached_epoch(found);
+            return Ok(());
+        }
+        if !self.accept_rollback {
+            return Err(StoresError::Header { found, anchored });
+        }
+        self.audit.generations().set_epoch(found);
+        self.record(Action::AcceptRollback, "vault.json is from before what this log knows of")?;
+        vault::set_aside(cache, "it is sealed in an epoch that vault.json does not have")
+            .map_err(CacheError::SetAside)?;
+        Ok(())
+    }
+
     fn cache(&self, path: &Path) -> Result<Cache, StoresError> {
         let open = |accept_rollback| {
             let continuity = Continuity { anchored: self.anchored.cache, accept_rollback };
             Cache::open(path, Arc::clone(self.keyring), continuity, Arc::clone(&self.audit.generations().cache))
         };
-        if self.anchored.cache > 0 && path.symlink_metadata().is_err() {
+        if self.anchored.cache > 0 && path.symlink_metadata().map_or(0, |found| found.len()) == 0 {
             self.record(Action::Rebuild, "the cache was not there")?;
         }
         match open(false) {

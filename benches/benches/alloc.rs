@@ -13,7 +13,7 @@ use trayvault_benches::{compare, ratio};
 const SIZES: [usize; 4] = [64, 1024, 16 * 1024, 256 * 1024];
 
 const ROUNDS: usize = 200;
-const PAIRS_A_ROUND: usize = 1_000;
+const PAIRS_A_ROUND: u32 = 1_000;
 
 /// Allocates a block, writes to all of it if `fill`, as a caller does, and frees it.
 fn pair(allocator: &impl GlobalAlloc, layout: Layout, fill: bool) {
@@ -52,10 +52,10 @@ fn main() {
             let [system, wiping] = compare(
                 ROUNDS,
                 [&mut || (0..PAIRS_A_ROUND).for_each(|_| pair(&System, layout, fill)), &mut || {
-                    (0..PAIRS_A_ROUND).for_each(|_| pair(&Wiping, layout, fill))
+                    (0..PAIRS_A_ROUND).for_each(|_| pair(&Wiping, layout, fill));
                 }],
             );
-            let nanoseconds = |round: Duration| round.as_secs_f64() * 1e9 / PAIRS_A_ROUND as f64;
+            let nanoseconds = |round: Duration| round.as_secs_f64() * 1e9 / f64::from(PAIRS_A_ROUND);
             println!(
                 "{case}, {} bytes: system {:.1} ns, wiping {:.1} ns, ratio {:.2}",
                 layout.size(),

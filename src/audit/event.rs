@@ -193,6 +193,13 @@ impl Event {
         self
     }
 
+    /// The same with another outcome.
+    #[must_use]
+    pub fn ended(mut self, outcome: Outcome) -> Self {
+        self.outcome = outcome;
+        self
+    }
+
     /// Who asked for it.
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {

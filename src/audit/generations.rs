@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,8 @@ pub struct Generations {
     pub cache: Arc<AtomicU64>,
     /// The journal's.
     pub journal: Arc<AtomicU64>,
+    /// The epoch of the vault's header.
+    epoch: Arc<AtomicU32>,
 }
 
 /// The generations at one time.
@@ -25,22 +27,43 @@ pub struct Anchored {
     pub cache: u64,
     /// The journal's.
     pub journal: u64,
+    /// The epoch of the vault's header.
+    pub epoch: u32,
 }
 
 impl Generations {
     /// Goes on from what was read in the log.
     pub(super) fn from(anchored: Anchored) -> Self {
-        Self { cache: Arc::new(anchored.cache.into()), journal: Arc::new(anchored.journal.into()) }
+        Self {
+            cache: Arc::new(anchored.cache.into()),
+            journal: Arc::new(anchored.journal.into()),
+            epoch: Arc::new(anchored.epoch.into()),
+        }
     }
 
     /// Another process has recorded these.
     pub(super) fn reached(&self, anchored: Anchored) {
         self.cache.fetch_max(anchored.cache, Ordering::Relaxed);
         self.journal.fetch_max(anchored.journal, Ordering::Relaxed);
+        self.reached_epoch(anchored.epoch);
+    }
+
+    /// An epoch has begun.
+    pub fn reached_epoch(&self, epoch: u32) {
+        self.epoch.fetch_max(epoch, Ordering::Relaxed);
+    }
+
+    /// An earlier epoch was accepted.
+    pub fn set_epoch(&self, epoch: u32) {
+        self.epoch.store(epoch, Ordering::Relaxed);
     }
 
     /// What has been told so far.
     pub fn now(&self) -> Anchored {
-        Anchored { cache: self.cache.load(Ordering::Relaxed), journal: self.journal.load(Ordering::Relaxed) }
+        Anchored {
+            cache: self.cache.load(Ordering::Relaxed),
+            journal: self.journal.load(Ordering::Relaxed),
+            epoch: self.epoch.load(Ordering::Relaxed),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -52,8 +52,11 @@ pub enum AuditError {
     /// The last whole line is not an entry of this vault's.
     #[error("the last entry of the audit log {} is not this vault's", .0.display())]
     Foreign(PathBuf),
+    /// There is no entry.
+    #[error("the audit log {} is lost: it is empty, or not there", .0.display())]
+    Lost(PathBuf),
     /// Entries that this process wrote are not there any more.
-    #[error("the end of the audit log {} was cut off", .0.display())]
+    #[error("the audit log {} was cut off or taken away", .0.display())]
     Cut(PathBuf),
 }
 
@@ -65,6 +68,9 @@ impl AuditError {
             Self::Foreign(_) | Self::Cut(_) => Some(
                 "trayvault audit verify says where it breaks; keep it as evidence, move it aside and a new one begins"
                     .to_owned(),
+            ),
+            Self::Lost(_) => Some(
+                "put it back; if it can't be had: trayvault run --accept-rollback, once, begins a new one".to_owned(),
             ),
             Self::Unwritable { .. } => None,
         }
@@ -176,11 +182,22 @@ impl AuditLog {
     }
 
     /// Opens the log in `directory`, which must exist, and goes on with its chain. A torn last line is cut off, and
-    /// that is recorded; so is it that the log is not there any more, or empty.
+    /// that is recorded.
     ///
     /// # Errors
-    /// [`AuditError::Unwritable`]; [`AuditError::Foreign`] if the last entry's MAC does not fit.
+    /// [`AuditError::Lost`] if there is no entry, for the vault's creation is the first of every log: with the log goes
+    /// what the databases are compared with. [`AuditError::Unwritable`]; [`AuditError::Foreign`] if the last entry's MAC
+    /// does not fit.
     pub fn open(directory: &Path, key: Key) -> Result<Self, AuditError> {
+        let log = Self::open_any(directory, key)?;
+        if log.is_empty() { Err(AuditError::Lost(log.0.path.clone())) } else { Ok(log) }
+    }
+
+    /// As [`Self::open`], but where there is no entry a new log begins, and records that.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_or_begin(directory: &Path, key: Key) -> Result<Self, AuditError> {
         let log = Self::open_any(directory, key)?;
         if log.is_empty() {
             let reason = "the log was empty or not there: what was in it is lost";
@@ -305,8 +322,13 @@ impl AuditLog {
 
     /// Goes on behind what another process has written since.
     fn catch_up(&self, chain: &mut Chain) -> Result<(), AuditError> {
-        let length = chain.file.metadata().map_err(|source| self.unwritable(source))?.len();
-        if length == chain.end {
+        let found = chain.file.metadata().map_err(|source| self.unwritable(source))?;
+        let is_there = std::fs::symlink_metadata(&self.0.path)
+            .is_ok_and(|there| (there.dev(), there.ino()) == (found.dev(), found.ino()));
+        if !is_there {
+            return Err(AuditError::Cut(self.0.path.clone()));
+        }
+        if found.len() == chain.end {
             return Ok(());
         }
         let tail = Tail::read(&mut chain.file).map_err(|source| self.unwritable(source))?;
@@ -314,6 +336,11 @@ impl AuditLog {
         let link = last_link(&self.0.key, lines).ok_or_else(|| AuditError::Foreign(self.0.path.clone()))?;
         if link.sequence < chain.sequence {
             return Err(AuditError::Cut(self.0.path.clone()));
+        }
+        if tail.torn {
+            // Whoever was writing has died: the lock is ours.
+            chain.file.set_len(tail.end).map_err(|source| self.unwritable(source))?;
+            chain.reserved.up_to = 0;
         }
         self.0.generations.reached(link.anchored);
         (chain.sequence, chain.mac, chain.end) = (link.sequence, link.mac, tail.end);

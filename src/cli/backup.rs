@@ -38,7 +38,9 @@ pub(super) fn restore(arguments: &Arguments) -> Result<(), Failure> {
     output::line(&format!("restored the vault {}, as it was at {:.0}", restored.vault, restored.made_at))?;
     if restored.rejected > 0 {
         let count = restored.rejected;
-        output::line(&format!("dropped documents that were waiting then: {count}. They may have been sent since:"))?;
+        output::line(&format!(
+            "dropped documents that were not settled then: {count}. They may have been sent since:"
+        ))?;
         output::line("the daemon leaves them in the drop directory's rejected/, for you to compare with Tray")?;
     }
     output::line("next: trayvault check, then trayvault run")
@@ -57,7 +59,7 @@ fn failure(error: &BackupError) -> Failure {
         | BackupError::NotABackup { .. }
         | BackupError::Changed { .. } => Code::Data,
         BackupError::Io { .. } => Code::Io,
-        BackupError::Rotating | BackupError::Running(_) => Code::Unavailable,
+        BackupError::Rotating | BackupError::Underway | BackupError::Running(_) => Code::Unavailable,
     };
     Failure::of(code, error).hint(error.hint())
 }

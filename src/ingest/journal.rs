@@ -25,6 +25,7 @@ use crate::{
     secret::SecretBytes,
     vault::{
         Continuity, Damaged, DatabaseError, Durability, IsLocked, Keyring, Keys, Place, RolledBack, open_database,
+        plausible_generation,
     },
 };
 
@@ -124,7 +125,8 @@ impl Journal {
     ) -> Result<Self, JournalError> {
         let connection = open_database(path, Durability::Durable, &MIGRATIONS)?;
         connection.execute("INSERT INTO journal (only, generation) VALUES (1, 0) ON CONFLICT DO NOTHING", [])?;
-        let found = connection.query_row("SELECT generation FROM journal", [], generation)?;
+        let column = connection.query_row("SELECT generation FROM journal", [], |row| row.get(0))?;
+        let found = plausible_generation(path, column)?;
         let goes_on_after = continuity.check(found)?;
         if let Some(anchored) = goes_on_after {
             connection.execute("UPDATE journal SET generation = ?1", [anchored.cast_signed()])?;
@@ -229,14 +231,16 @@ impl Journal {
                     let payload: Vec<u8> =
                         transaction
                             .query_row("SELECT payload FROM intent WHERE id = ?1", [&row.id], |row| row.get(0))?;
-                    match row.resealed(keys, &payload) {
-                        Ok([None, None]) => {}
-                        Ok([context, payload]) => {
+                    let (context, payload) = row.resealed(keys, &payload);
+                    // Each for itself: of one that is damaged the other may yet be of use.
+                    resealed.damaged += u64::from(context.is_err() || payload.is_err());
+                    match (context.ok().flatten(), payload.ok().flatten()) {
+                        (None, None) => {}
+                        (context, payload) => {
                             let sql = "UPDATE intent SET context = coalesce(?2, context), \
                                        payload = coalesce(?3, payload) WHERE id = ?1";
                             transaction.execute(sql, params![row.id, context, payload])?;
                         }
-                        Err(Damaged) => resealed.damaged += 1,
                     }
                 }
                 resealed.seen = rows.len() as u64;
@@ -247,23 +251,23 @@ impl Journal {
         .await
     }
 
-    /// Makes a journal safe that comes out of a backup: what was waiting then may have been sent since. It is rejected,
-    /// so that the document comes back to whoever dropped it. Gives how many those are. Blocks.
+    /// Makes a journal safe that comes out of a backup: what was waiting then may have been sent since, and what was sent
+    /// may have been overtaken by what came after. It is rejected, so that the document comes back to whoever dropped it.
+    /// Gives how many those are. Blocks.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub fn reject_those_waiting(&self) -> Result<usize, JournalError> {
-        let waiting = self.read_contents()?.unfinished.into_iter().filter_map(|intent| match intent {
-            Unfinished::Journaled(intent) => Some(intent),
-            // What was sent is reconciled by what Tray lists, and the others are settled.
-            _ => None,
-        });
+    pub fn reject_unsettled(&self) -> Result<usize, JournalError> {
         let mut rejected = 0;
-        for intent in waiting {
+        for intent in self.read_contents()?.unfinished {
+            let (slip, revision) = match intent {
+                Unfinished::Journaled(intent) => (intent.slip, intent.revision),
+                Unfinished::Sent(intent) => (intent.slip, intent.revision),
+                Unfinished::Acked(_) | Unfinished::Rejected(_) | Unfinished::Held(_) => continue,
+            };
             let refusal = Refusal::new(Kind::Restored, Kind::Restored.clause())
                 .hint("look whether Tray has it; if not, drop it again");
-            let stage = Stage::Rejected(Rejected { refusal, at: now() });
-            self.write_stage(&intent.slip, &stage, intent.revision + 1)?;
+            self.write_stage(&slip, &Stage::Rejected(Rejected { refusal, at: now() }), revision + 1)?;
             rejected += 1;
         }
         Ok(rejected)
@@ -332,22 +336,26 @@ impl Row {
     }
 
     /// The context and the payload in the current epoch, each where it is not yet.
-    fn resealed(&self, keys: &Keys, payload: &[u8]) -> Result<[Option<Vec<u8>>; 2], Damaged> {
-        let context = keys.reseal(&self.place(&[self.received_at, self.state]), &self.context)?;
-        let id = Uuid::from_slice(&self.id).map_err(|_| Damaged)?;
-        Ok([context, keys.reseal(&payload_place(&id, &[self.received_at]), payload)?])
+    fn resealed(&self, keys: &Keys, payload: &[u8]) -> (Resealing, Resealing) {
+        let context = keys.reseal(&self.place(&[self.received_at, self.state]), &self.context);
+        let id = Uuid::from_slice(&self.id).map_err(|_| Damaged);
+        let payload = id.and_then(|id| keys.reseal(&payload_place(&id, &[self.received_at]), payload));
+        (context, payload)
     }
 }
+
+type Resealing = Result<Option<Vec<u8>>, Damaged>;
 
 fn read_rows(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
     let query = "SELECT id, received_at, state, revision, context FROM intent ORDER BY arrival";
     let row = |row: &rusqlite::Row<'_>| {
+        // What is not of its column's type does not open, and stops no other.
         Ok(Row {
-            id: row.get(0)?,
-            received_at: row.get(1)?,
-            state: row.get(2)?,
-            revision: row.get(3)?,
-            context: row.get(4)?,
+            id: row.get(0).unwrap_or_default(),
+            received_at: row.get(1).unwrap_or_default(),
+            state: row.get(2).unwrap_or_default(),
+            revision: row.get(3).unwrap_or_default(),
+            context: row.get(4).unwrap_or_default(),
         })
     };
     connection.prepare_cached(query)?.query_map([], row)?.collect()
@@ -461,6 +469,19 @@ mod tests {
         let id = one.slip.id;
         journal.finish(one).await.expect("finished");
         assert!(!journal.holds(id).expect("readable"));
+    }
+
+    #[tokio::test]
+    async fn out_of_a_backup_nothing_that_may_have_been_sent_since_is_sent() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let journal = open(&dir.path().join("journal.db"), keyring(&dir.path().join("vault")));
+        let document = SecretBytes::new(b"document".to_vec());
+        journal.admit(slip(1), &document).expect("admitted");
+        journal.advance(journal.admit(slip(2), &document).expect("admitted"), sent()).await.expect("committed");
+        assert_eq!(journal.reject_unsettled().expect("rejected"), 2);
+        assert_eq!(journal.reject_unsettled().expect("rejected"), 0);
+        let contents = journal.contents().await.expect("readable");
+        assert!(contents.unfinished.iter().all(|intent| matches!(intent, Unfinished::Rejected(_))));
     }
 
     #[tokio::test]

@@ -40,7 +40,10 @@ struct Standing {
 async fn lock(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response<Body> {
     let asked = Asked::new(&api, caller);
     let locked = match asked.managing(Action::Lock) {
-        Ok(event) => api.custody.lock(event).await.map_err(|error| refusal(&error)),
+        Ok(event) => {
+            let custody = Arc::clone(&api.custody);
+            to_its_end(async move { custody.lock(event).await }).await
+        }
         Err(error) => Err(error),
     };
     asked.answer(locked.map(|()| standing(&asked, "locked", None)))
@@ -72,7 +75,10 @@ async fn unlock(
         .and_then(|Query(query)| Ok((query, body.map_err(|_| ApiError::BadRequest("the key can't be read"))?)))
         .and_then(|(query, body)| presented(query.kind, &body));
     let unlocked = match (given, asked.managing(Action::Unlock)) {
-        (Ok(key), Ok(event)) => api.custody.unlock(key, event).await.map_err(|error| refusal(&error)),
+        (Ok(key), Ok(event)) => {
+            let custody = Arc::clone(&api.custody);
+            to_its_end(async move { custody.unlock(key, event).await }).await
+        }
         (Err(error), _) | (_, Err(error)) => Err(error),
     };
     asked.answer(unlocked.map(|()| standing(&asked, "unlocked", None)))
@@ -99,23 +105,38 @@ fn presented(kind: Option<KeyKind>, body: &Bytes) -> Result<Option<UnlockKey>, A
 async fn rotate(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response<Body> {
     let asked = Asked::new(&api, caller);
     let rotated = match asked.managing(Action::Rotate) {
-        Ok(event) => api.custody.rotate(event).await.map_err(|error| refusal(&error)),
+        Ok(event) => {
+            let custody = Arc::clone(&api.custody);
+            to_its_end(async move { custody.rotate(event).await }).await
+        }
         Err(error) => Err(error),
     };
     asked.answer(rotated.map(|epoch| standing(&asked, "unlocked", Some(epoch))))
+}
+
+/// Carries out what was begun, though its caller may hang up: half of it would leave the vault between two states, and a
+/// wrong key without its entry.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, CustodyError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::spawn(work).await.unwrap_or(Err(CustodyError::Stopping));
+    done.map_err(|error| refusal(&error))
 }
 
 fn standing(asked: &Asked<'_>, vault: &'static str, epoch: Option<u32>) -> Response<Body> {
     answer::json(StatusCode::OK, asked.id(), &Standing { vault, epoch })
 }
 
-impl<'a> Asked<'a> {
+impl Asked<'_> {
     /// Decides whether the caller may manage the vault; what is done is recorded by the event that this gives, a refusal
     /// here.
-    fn managing(&self, action: Action) -> Result<impl Fn(Outcome) -> Event + use<'_, 'a>, ApiError> {
+    fn managing(&self, action: Action) -> Result<impl Fn(Outcome) -> Event + Send + Sync + use<>, ApiError> {
         let decision = self.policy().access_any(self.caller(), Grant::Manage);
         match decision {
-            AccessDecision::Granted { rule } => Ok(move |outcome| self.event(action, outcome).under(Some(&rule))),
+            AccessDecision::Granted { rule } => {
+                let template = self.event(action, Outcome::Begun).under(Some(&rule));
+                Ok(move |outcome| template.clone().ended(outcome))
+            }
             AccessDecision::Refused(refusal) => Err(self.refused(action, Target::default(), refusal)),
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     policy::{AccessDecision, Caller, Grant, Policy, Refusal},
     secret::SecretBytes,
     status::{CycleReport, Posted, Problem, SyncRequest},
-    vault::{CacheError, Counts, Filter, GoneReason, Record, State as Held},
+    vault::{CacheError, Counts, Filter, GoneReason, Record, Secret, State as Held},
 };
 
 /// The largest body of a request, in bytes: a passphrase.
@@ -334,22 +334,22 @@ async fn full(
     let content = query.map_err(|_| ApiError::BadRequest("only field may be asked for")).and_then(|Query(query)| {
         authorised(&asked, &id, Action::Read, Grant::Read, |record| {
             let opened = api.cache.secret(record.metadata.id).map_err(|error| Asked::unreadable(&error))?;
-            let (record, body) = opened.ok_or(ApiError::NotHeld)?;
-            reveal(&record, &body, query.field.as_deref())
+            let secret = opened.ok_or(ApiError::NotHeld)?;
+            reveal(record.metadata.id, &secret, query.field.as_deref())
         })
     });
     asked.answer(content.map(|content| answer::secret(asked.id, content)))
 }
 
 /// Puts the answer together in one buffer, around the text as Tray sent it.
-fn reveal(record: &Record, body: &SecretBytes, field: Option<&str>) -> Result<SecretBytes, ApiError> {
+fn reveal(id: AuthenticationId, secret: &Secret, field: Option<&str>) -> Result<SecretBytes, ApiError> {
     #[derive(Serialize)]
     struct Revealed<'a> {
         id: AuthenticationId,
         revision: u64,
         source: &'static str,
-        fetched_at: Option<Timestamp>,
-        age_seconds: Option<i64>,
+        fetched_at: Timestamp,
+        age_seconds: i64,
         expires_at: Option<Timestamp>,
         stale: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -359,27 +359,28 @@ fn reveal(record: &Record, body: &SecretBytes, field: Option<&str>) -> Result<Se
         #[serde(skip_serializing_if = "Option::is_none")]
         authentication: Option<&'a RawValue>,
     }
-    let whole: &RawValue = serde_json::from_slice(body.expose_secret()).map_err(|_| ApiError::CacheUnavailable)?;
+    let body = secret.body.expose_secret();
+    let whole: &RawValue = serde_json::from_slice(body).map_err(|_| ApiError::CacheUnavailable)?;
     let value = field.map(|field| pointer::find(whole, field)).transpose().map_err(|error| match error {
         pointer::Error::Malformed => ApiError::BadRequest("field is not a JSON pointer: it begins with a slash"),
         pointer::Error::NoSuchValue => ApiError::BadRequest("the authentication has no such field"),
     })?;
     let now = Timestamp::now();
     let revealed = Revealed {
-        id: record.metadata.id,
-        revision: record.revision,
+        id,
+        revision: secret.revision,
         source: "cache",
-        fetched_at: record.fetched_at,
-        age_seconds: record.fetched_at.map(|at| now.duration_since(at).as_secs().max(0)),
-        expires_at: record.expires_at,
+        fetched_at: secret.fetched_at,
+        age_seconds: now.duration_since(secret.fetched_at).as_secs().max(0),
+        expires_at: secret.expires_at,
         // Expired, or known to be replaced in Tray and not pulled anew yet.
-        stale: record.state != Held::Full || record.expires_at.is_some_and(|at| at <= now),
+        stale: secret.state != Held::Full || secret.expires_at.is_some_and(|at| at <= now),
         field,
         value,
         authentication: field.is_none().then_some(whole),
     };
     // Room for all of it at once: no smaller buffer with a part of the secret is left behind.
-    let mut buffer = Vec::with_capacity(body.expose_secret().len() + 1024);
+    let mut buffer = Vec::with_capacity(body.len() + 1024);
     serde_json::to_writer(&mut buffer, &revealed).map_err(|_| ApiError::CacheUnavailable)?;
     Ok(SecretBytes::new(buffer))
 }

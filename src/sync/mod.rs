@@ -119,9 +119,13 @@ impl Sync {
         let mut due = Instant::now();
         let mut mend_from = Instant::now();
         loop {
-            tokio::select! {
-                () = self.cache.keyring().unlocked() => {}
-                () = shutdown.requested() => return Ok(()),
+            if !self.cache.keyring().is_unlocked() {
+                tokio::select! {
+                    () = self.cache.keyring().unlocked() => {}
+                    () = shutdown.requested() => return Ok(()),
+                }
+                // What a lock cut off is made up for.
+                due = Instant::now();
             }
             let config = self.config.borrow_and_update().clone();
             let requests = tokio::select! {

@@ -307,7 +307,7 @@ impl Worker {
         let fetched_at = Timestamp::now();
         // One that can't be opened any more is replaced like one that was never held.
         let held = self.dependencies.cache.secret(id).ok().flatten();
-        let held = held.as_ref().map(|(record, body)| (body.expose_secret(), record.expires_at));
+        let held = held.as_ref().map(|held| (held.body.expose_secret(), held.expires_at));
         let expires_at = expires_at(full.body().expose_secret(), fetched_at, held);
         Write::Pulled { id, asked_in, body: full.into_body(), fetched_at, expires_at }
     }

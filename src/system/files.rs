@@ -201,6 +201,11 @@ pub fn open_private(path: &Path) -> Result<File, FileError> {
     Ok(File::from(descriptor))
 }
 
+/// Whether the file system lets us write to a file.
+pub fn is_writable(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
 /// Moves a file within its file system, over what is there, and syncs both directories. One that isn't there is none the
 /// less to be gone from where it would be moved to.
 pub fn move_if_there(from: &Path, to: &Path) -> Result<(), FileError> {

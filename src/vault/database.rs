@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::backup::StepResult;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
@@ -86,6 +87,9 @@ pub enum DatabaseError {
     /// Its tables are not those that this program makes.
     #[error("{} is damaged: its tables are not as they were made", .0.display())]
     Schema(PathBuf),
+    /// Its generation is none.
+    #[error("{} is damaged: its generation is none", .0.display())]
+    Generation(PathBuf),
     /// SQLite failed for another reason: a full disk, a lock held too long.
     #[error("can't open {}", path.display())]
     Sqlite {
@@ -144,6 +148,9 @@ pub enum CopyError {
     /// SQLite can't read it, or not write the copy.
     #[error("SQLite can't copy it")]
     Sqlite(#[from] rusqlite::Error),
+    /// Somebody holds its lock.
+    #[error("it is in use")]
+    Busy,
     /// The copy can't be made.
     #[error(transparent)]
     File(#[from] FileError),
@@ -156,7 +163,11 @@ pub fn copy_database(from: &Path, to: &Path) -> Result<(), CopyError> {
     files::private_file(to)?;
     let mut copy = Connection::open_with_flags(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // In one step: a writer that comes between two would have it begin anew.
-    rusqlite::backup::Backup::new(&source, &mut copy)?.step(-1)?;
+    match rusqlite::backup::Backup::new(&source, &mut copy)?.step(-1)? {
+        StepResult::Done => {}
+        // Not only errors, also these mean that nothing was copied.
+        _ => return Err(CopyError::Busy),
+    }
     // As it is to be found later: one file.
     copy.pragma_update(None, "journal_mode", "DELETE")?;
     Ok(())
@@ -169,6 +180,10 @@ pub fn set_aside(path: &Path, reason: &str) -> Result<PathBuf, FileError> {
     let directory = path.with_file_name("damaged");
     files::private_directory(&directory)?;
     files::replace(&directory.join(format!("{name}.reason.txt")), format!("{reason}\n").as_bytes(), 0o600)?;
+    // One that is not there was set aside before: what is there of it stays.
+    if path.symlink_metadata().is_err() {
+        return Ok(directory);
+    }
     for suffix in ["", "-wal", "-shm"] {
         let (from, to) = (path.with_file_name(format!("{name}{suffix}")), directory.join(format!("{name}{suffix}")));
         files::move_if_there(&from, &to)?;
@@ -228,16 +243,47 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
 impl DatabaseError {
     /// Whether it is the file's content that is at fault.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged { .. } | Self::Schema(_))
+        matches!(self, Self::Damaged { .. } | Self::Schema(_) | Self::Generation(_))
     }
 
-    fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {
+    pub(super) fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {
+        // A file that says of itself that it is for reading only is not one that this program made.
+        let claims_read_only = source.sqlite_error_code() == Some(ErrorCode::ReadOnly) && files::is_writable(path);
         let path = path.to_owned();
-        match source.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { path, source },
-            _ => Self::Sqlite { path, source },
+        if is_of_the_host(&source) && !claims_read_only {
+            Self::Sqlite { path, source }
+        } else {
+            Self::Damaged { path, source }
         }
     }
+}
+
+/// Whether an error is the host's: a lock held too long, a disk that is full or fails. Whatever else SQLite may say of a
+/// file whose statements were written for it, it is the file's content that is at fault.
+fn is_of_the_host(error: &rusqlite::Error) -> bool {
+    let of_the_host = [
+        ErrorCode::DatabaseBusy,
+        ErrorCode::DatabaseLocked,
+        ErrorCode::CannotOpen,
+        ErrorCode::DiskFull,
+        ErrorCode::SystemIoFailure,
+        ErrorCode::PermissionDenied,
+        ErrorCode::ReadOnly,
+        ErrorCode::OutOfMemory,
+        ErrorCode::OperationInterrupted,
+        ErrorCode::FileLockingProtocolFailed,
+    ];
+    error.sqlite_error_code().is_some_and(|code| of_the_host.contains(&code))
+}
+
+/// A generation as a column holds it.
+///
+/// # Errors
+/// [`DatabaseError::Generation`] for what no count of commits ever comes to: were it believed, nothing could follow it.
+pub fn plausible_generation(path: &Path, column: i64) -> Result<u64, DatabaseError> {
+    const MOST: u64 = 1 << 48;
+    let generation = u64::try_from(column).ok().filter(|generation| *generation < MOST);
+    generation.ok_or_else(|| DatabaseError::Generation(path.to_owned()))
 }
 
 #[cfg(test)]
@@ -317,6 +363,26 @@ mod tests {
         files::create_new(&path(&dir), &[b'x'; 4096], 0o600).unwrap();
         let refused = open_database(&path(&dir), Durability::Durable, &[ONE]);
         assert!(matches!(refused, Err(DatabaseError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_copy_of_a_database_that_is_locked_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Connection::open(path(&dir)).unwrap();
+        db.execute_batch("CREATE TABLE one (a INTEGER); BEGIN EXCLUSIVE").unwrap();
+        let copied = copy_database(&path(&dir), &dir.path().join("copy.db"));
+        assert!(matches!(copied, Err(CopyError::Busy)), "{copied:?}");
+    }
+
+    #[test]
+    fn what_is_set_aside_twice_is_still_there() {
+        let dir = tempfile::tempdir().unwrap();
+        files::create_new(&path(&dir), b"evidence", 0o600).unwrap();
+        for _ in 0..2 {
+            let aside = set_aside(&path(&dir), "no reason").unwrap();
+            assert_eq!(fs::read(aside.join("test.db")).unwrap(), b"evidence");
+        }
+        assert!(!path(&dir).exists());
     }
 
     #[test]

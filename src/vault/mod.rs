@@ -14,10 +14,11 @@ mod locked;
 mod slots;
 
 pub use cache::{
-    Cache, CacheError, Counts, Filter, GoneReason, Listing, Record, Resealed, Scheduled, State, Walk, Write,
+    Cache, CacheError, Counts, Filter, GoneReason, Listing, Record, Resealed, Scheduled, Secret, State, Walk, Write,
 };
 pub use database::{
-    Continuity, CopyError, DatabaseError, Durability, RolledBack, copy_database, open_database, set_aside,
+    Continuity, CopyError, DatabaseError, Durability, RolledBack, copy_database, open_database, plausible_generation,
+    set_aside,
 };
 pub use keyring::{Damaged, Fingerprint, IsLocked, Keyring, Keys, Place};
 pub use locked::{FILE_NAME as HEADER, Locked, Unlocked, VaultError, create};

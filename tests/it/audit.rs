@@ -73,15 +73,39 @@ fn a_torn_last_line_is_cut_off_and_that_is_recorded() {
 }
 
 #[test]
-fn an_emptied_log_is_no_intact_one_and_the_next_start_records_it() {
+fn a_log_that_is_emptied_or_gone_is_no_intact_one_and_a_start_without_it_has_to_be_accepted() {
+    for gone in [false, true] {
+        let house = House::ready(OPEN);
+        house.daemon().stop();
+        let path = house.path("state/audit/audit.jsonl");
+        fs::write(&path, "").expect("a log");
+        assert!(house.fails(&["audit", "verify"], 65).contains("the log is empty"));
+        if gone {
+            fs::remove_file(&path).expect("a log");
+        }
+        for _ in 0..2 {
+            let error = house.fails(&["run"], 74);
+            assert!(error.contains("is lost: it is empty, or not there\nhint: put it back; "), "{error}");
+        }
+        house.daemon_with(&["--accept-rollback"]).stop();
+        let first = &entries(&house)[0];
+        assert_eq!((&first["action"], &first["outcome"]), (&"audit.repair".into(), &"failed".into()));
+        house.daemon().stop();
+    }
+}
+
+#[test]
+fn a_log_that_is_taken_away_under_a_running_daemon_stops_answers() {
     let house = House::ready(OPEN);
-    house.daemon().stop();
-    fs::write(house.path("state/audit/audit.jsonl"), "").expect("a log");
-    assert!(house.fails(&["audit", "verify"], 65).contains("the log is empty"));
-    fs::remove_file(house.path("state/audit/audit.jsonl")).expect("a log");
-    house.daemon().stop();
-    let first = &entries(&house)[0];
-    assert_eq!((&first["action"], &first["outcome"]), (&"audit.repair".into(), &"failed".into()));
+    let daemon = house.daemon();
+    house.sync();
+    let path = house.path("state/audit/audit.jsonl");
+    fs::rename(&path, house.path("elsewhere")).expect("a rename");
+    let get = || house.get(&format!("/v1/authentications/{}/full", house.upstream("slack").id));
+    assert_eq!(get().1["code"], "audit_unavailable");
+    fs::rename(house.path("elsewhere"), &path).expect("a rename");
+    assert_eq!(get().0, 200);
+    daemon.stop();
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn a_backup_is_made_while_the_daemon_runs_and_restored_elsewhere() {
     let mut other = other_host(&house);
     other.stop_emulator();
     let said = other.succeeds(&["restore", &other.path("the.backup").display().to_string()]);
-    assert!(said.contains("documents that were waiting then: 1"), "{said}");
+    assert!(said.contains("documents that were not settled then: 1"), "{said}");
     assert!(!other.path("state/restore.partial").exists());
     let mut daemon = other.daemon();
     let (status, answer) = other.get(&format!("/v1/authentications/{id}/full"));
@@ -132,6 +132,8 @@ fn a_restore_that_was_cut_off_can_be_begun_again() {
     other.private("state/restore.partial/cache.db", "half");
     other.private("state/cache.db", "half");
     other.private("state/cache.db-wal", "stale");
+    other.private_directory("state/audit");
+    other.private("state/audit/audit.jsonl", "half");
     other.succeeds(&["restore", &other.path("the.backup").display().to_string()]);
     let daemon = other.daemon();
     assert_eq!(other.get(&format!("/v1/authentications/{}/full", house.upstream("slack").id)).0, 200);

@@ -80,7 +80,7 @@ fn a_cache_that_can_not_be_opened_is_set_aside_with_its_reason_and_rebuilt() {
         |path| fs::write(path, &fs::read(path).expect("a file")[..5_000]).expect("a cut file"),
         |path| {
             let file = fs::File::options().write(true).open(path).expect("a file");
-            file.write_all_at(&[0x55; 3_000], 1_000).expect("overwritten");
+            file.write_all_at(&[0x55; 8_000], 100).expect("overwritten");
         },
     ];
     for (number, damage) in ways.into_iter().enumerate() {
@@ -117,7 +117,7 @@ fn a_cache_that_is_damaged_under_a_running_daemon_is_rebuilt_under_it() {
     let file = fs::File::options().read(true).write(true).open(&path).expect("a file");
     let length = file.metadata().expect("metadata").len();
     // Every page but the first two: what the daemon has in its own memory goes when it looks for changes.
-    file.write_all_at(&vec![0x55; usize::try_from(length).expect("small") - 8192], 8192).expect("overwritten");
+    file.write_all_at(&vec![0x55; usize::try_from(length).expect("small") - 16384], 16384).expect("overwritten");
     rusqlite::Connection::open(&path)
         .expect("a database")
         .execute("UPDATE cache SET generation = generation + 1", [])
@@ -360,4 +360,65 @@ fn an_audit_log_that_was_cut_under_a_running_daemon_stops_answers() {
     file.write_all(cut.as_bytes()).expect("cut");
     assert_eq!(full(&house, "slack").1["code"], "audit_unavailable");
     drop(daemon);
+}
+
+#[test]
+fn an_absurd_generation_is_damage_and_never_believed() {
+    let house = filled();
+    // Each daemon has a budget of its own, and they come in quick succession.
+    house.world().set_limit(None);
+    let set = |name: &str, table: &str, generation: i64| {
+        let db = rusqlite::Connection::open(house.path(&format!("state/{name}"))).expect("a database");
+        db.execute(&format!("UPDATE {table} SET generation = ?1"), [generation]).expect("tampered");
+    };
+    for absurd in [i64::MAX, -1, 1 << 48] {
+        set("cache.db", "cache", absurd);
+        let mut daemon = house.daemon();
+        wait_until_held(&house, &mut daemon, 8);
+        daemon.stop();
+    }
+    set("journal.db", "journal", i64::MAX);
+    assert!(house.fails(&["run"], 65).contains("its generation is none"));
+    set("journal.db", "journal", 1 << 40);
+    house.daemon().stop();
+}
+
+#[test]
+fn a_row_of_another_type_stops_no_other() {
+    let house = filled();
+    let mut daemon = house.daemon();
+    let down = Fault { call: None, times: 100_000, after_work: false, kind: FaultKind::Status(503) };
+    house.world().add_fault(down);
+    for name in ["one", "two"] {
+        let document = serde_json::json!({
+            "version": 1, "action": "create", "name": name, "user": { "externalUserId": "acme-1" },
+            "service": { "name": "slack", "version": 2 }, "environment": "Production",
+            "credentials": { "accessToken": format!("xoxb-{name}") },
+        });
+        house.drop_file(&format!("{name}.json"), &document);
+        let pending = if name == "one" { 1 } else { 2 };
+        daemon.wait("the journal", || (house.get("/v1/status").1["ingest"]["pending"] == pending).then_some(()));
+    }
+    daemon.stop();
+    let journal = rusqlite::Connection::open(house.path("state/journal.db")).expect("a database");
+    let damage = "PRAGMA writable_schema = ON; \
+                  UPDATE sqlite_schema SET sql = replace(replace(sql, ' NOT NULL', ''), 'STRICT', '') WHERE name = 'intent'";
+    let original: String = journal
+        .query_row("SELECT sql FROM sqlite_schema WHERE name = 'intent'", [], |row| row.get(0))
+        .expect("a table");
+    journal.execute_batch(damage).expect("tampered");
+    drop(journal);
+    let journal = rusqlite::Connection::open(house.path("state/journal.db")).expect("a database");
+    journal.execute("UPDATE intent SET received_at = 'no time' WHERE arrival = 1", []).expect("tampered");
+    journal.execute_batch("PRAGMA writable_schema = ON").expect("tampered");
+    journal.execute("UPDATE sqlite_schema SET sql = ?1 WHERE name = 'intent'", [original]).expect("as it was");
+    drop(journal);
+    house.world().clear_faults();
+    let mut daemon = house.daemon();
+    daemon.outcome("done/two.json.receipt.json");
+    daemon.wait("the report", || {
+        let ingest = house.get("/v1/status").1["ingest"].to_string();
+        ingest.contains("1 intents in the journal are damaged").then_some(())
+    });
+    daemon.stop();
 }

@@ -392,3 +392,52 @@ fn an_interactive_start_asks_on_the_terminal_without_echo() {
     let (code, said) = at_a_terminal(&house, "audit verify", "open sesame\n");
     assert_eq!(code, Some(0), "{said}");
 }
+
+#[test]
+fn a_rotation_whose_caller_hangs_up_comes_to_its_end() {
+    let house = House::ready(OPEN);
+    let mut daemon = house.daemon();
+    house.sync();
+    // Until one was begun before its caller was gone.
+    while entries(&house, "key.rotate").is_empty() {
+        let mut caller = std::os::unix::net::UnixStream::connect(house.path("run/api.sock")).expect("a connection");
+        let request = b"POST /v1/keys/rotate HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n";
+        caller.write_all(request).expect("a request");
+        std::thread::sleep(Duration::from_millis(1));
+        drop(caller);
+    }
+    daemon.wait("the epoch", || (house.get("/v1/status").1["epoch"] == 2).then_some(()));
+    daemon.wait("its end", || (!entries(&house, "key.retire").is_empty()).then_some(()));
+    daemon.wait("the status", || (house.get("/v1/status").1["resealing"] == Value::Null).then_some(()));
+    daemon.stop();
+    let count =
+        |outcome: &str| entries(&house, "key.rotate").iter().filter(|entry| entry["outcome"] == outcome).count();
+    assert_eq!((count("begun"), count("done")), (count("done") + count("failed"), 1), "each has its outcome");
+}
+
+#[test]
+fn a_header_from_before_a_rotation_is_refused_unless_it_is_accepted() {
+    let house = House::ready(OPEN);
+    let older = fs::read(house.path("state/vault.json")).expect("a header");
+    let daemon = house.daemon();
+    house.sync();
+    house.succeeds(&["key", "rotate", "--wait"]);
+    daemon.stop();
+    let newer = fs::read(house.path("state/vault.json")).expect("a header");
+    house.private_bytes("state/vault.json", &older);
+    for _ in 0..2 {
+        let error = house.fails(&["run"], 65);
+        assert!(
+            error.contains("vault.json was rolled back: it is in epoch 1, and the audit log knows of 2"),
+            "{error}"
+        );
+    }
+    house.private_bytes("state/vault.json", &newer);
+    house.daemon().stop();
+    house.private_bytes("state/vault.json", &older);
+    let mut daemon = house.daemon_with(&["--accept-rollback"]);
+    daemon.wait("all to be pulled again", || (house.get("/v1/status").1["authentications"]["full"] == 8).then_some(()));
+    assert_eq!(secret(&house, "slack").0, 200);
+    daemon.stop();
+    house.daemon().stop();
+}

@@ -118,6 +118,10 @@ fn everything(house: &House, daemon: &mut Daemon<'_>) -> UnixStream {
         });
     }
     house.sync();
+    // Unlocked a second time, on a thread that then waits, and in a new epoch.
+    house.succeeds(&["lock"]);
+    house.succeeds(&["unlock"]);
+    house.succeeds(&["key", "rotate", "--wait"]);
 
     for one in house.world().authentications() {
         let path = format!("/v1/authentications/{}/full", one.id);

@@ -66,7 +66,7 @@ impl Host {
         let unlocked = vault::create(&state_dir, &[NewSlot::Raw { key: &key }]).expect("a vault");
         let (audit_key, again) = (unlocked.audit_key(), unlocked.audit_key());
         let keyring = unlocked.into_keyring();
-        let audit = AuditLog::open(&state_dir, audit_key).expect("a log");
+        let audit = AuditLog::create(&state_dir, audit_key).expect("a log");
         let board = Board::new(jiff::Timestamp::now());
         let stores::Stores { cache, journal } =
             stores::open(&state_dir, &keyring, &audit, &board, false).expect("a cache and a journal");

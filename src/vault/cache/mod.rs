@@ -31,16 +31,16 @@ use rusqlite::Connection;
 use tokio::sync::Notify;
 
 pub use error::CacheError;
-pub use model::{Counts, Filter, GoneReason, Listing, Record, Scheduled, State, Write};
+pub use model::{Counts, Filter, GoneReason, Listing, Record, Scheduled, Secret, State, Write};
 pub use reseal::{Resealed, Walk};
 
 use self::readers::Readers;
 use self::writer::Writer;
-use super::database::{Continuity, Durability, open_database};
+use super::database::{Continuity, DatabaseError, Durability, open_database};
 use super::keyring::{Fingerprint, Keyring, Keys};
 use crate::authentication::{AuthenticationId, EndUser, ExternalUserId, Metadata, Owner, UserId};
 use crate::clauses::clauses;
-use crate::secret::{SecretBytes, SecretString};
+use crate::secret::SecretString;
 
 /// The cache, open. Clones share it; the last one to go waits for the writer to finish and check the
 /// write-ahead log in.
@@ -205,10 +205,9 @@ impl Cache {
         self.read(|db, keys| records::record(db, keys, id))
     }
 
-    /// An authentication with its secret: the JSON text of the full answer, as Tray sent it. `None` if no
-    /// secret is held. `revision`, `fetched_at` and `expires_at` are authenticated here, as they are not in
-    /// the other reads.
-    pub fn secret(&self, id: AuthenticationId) -> Result<Option<(Record, SecretBytes)>, CacheError> {
+    /// An authentication's secret; `None` if none is held. `revision`, `fetched_at` and `expires_at` are authenticated
+    /// here, as they are not in the other reads.
+    pub fn secret(&self, id: AuthenticationId) -> Result<Option<Secret>, CacheError> {
         self.read(|db, keys| records::secret(db, keys, id))
     }
 
@@ -271,9 +270,16 @@ impl Damage {
 /// Opens the file for writing, makes sure that it is this vault's and goes on from where it was.
 fn connect(path: &Path, keys: &Keys, continuity: Continuity) -> Result<Connection, CacheError> {
     let connection = open_database(path, Durability::Rebuildable, schema::MIGRATIONS)?;
-    schema::claim(&connection, keys, continuity.anchored)?;
-    if let Some(anchored) = continuity.check(schema::generation(&connection)?)? {
-        schema::go_on_after(&connection, anchored)?;
-    }
+    let go_on = || {
+        schema::claim(&connection, keys, continuity.anchored)?;
+        if let Some(anchored) = continuity.check(schema::generation(&connection)?)? {
+            schema::go_on_after(&connection, anchored)?;
+        }
+        Ok(())
+    };
+    go_on().map_err(|error| match error {
+        CacheError::Sqlite(source) => DatabaseError::from_sqlite(path, source).into(),
+        error => error,
+    })?;
     Ok(connection)
 }

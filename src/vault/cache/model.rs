@@ -154,6 +154,20 @@ pub struct Record {
     pub expires_at: Option<Timestamp>,
 }
 
+/// A secret that is held, with what is authenticated along with it.
+pub struct Secret {
+    /// How many times it was pulled.
+    pub revision: u64,
+    /// When it was fetched.
+    pub fetched_at: Timestamp,
+    /// When the credentials in it expire, if they say.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it is what Tray has, as far as is known; a hint, as all plain columns are.
+    pub state: State,
+    /// The JSON text of the full answer, as Tray sent it.
+    pub body: SecretBytes,
+}
+
 /// Which records [`list`](super::Cache::list) gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {

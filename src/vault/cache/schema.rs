@@ -1,10 +1,13 @@
 //! The tables, and how values become columns.
 
+use std::path::Path;
+
 use rusqlite::Connection;
 
 use super::error::CacheError;
 use crate::authentication::{AuthenticationId, EndUser, ExternalUserId, Metadata, UserId};
 use crate::secret::SecretBytes;
+use crate::vault::database::plausible_generation;
 use crate::vault::keyring::{Fingerprint, Keys, Place};
 
 /// One script for each version of the schema; never changed once released.
@@ -72,7 +75,8 @@ pub(super) fn claim(db: &Connection, keys: &Keys, generation: u64) -> Result<(),
 }
 
 pub(super) fn generation(db: &Connection) -> Result<u64, CacheError> {
-    Ok(db.prepare_cached("SELECT generation FROM cache")?.query_row([], |row| unsigned(row, 0))?)
+    let column = db.prepare_cached("SELECT generation FROM cache")?.query_row([], |row| row.get(0))?;
+    Ok(plausible_generation(Path::new(db.path().unwrap_or_default()), column)?)
 }
 
 pub(super) fn next_generation(db: &Connection) -> Result<u64, CacheError> {

@@ -166,7 +166,7 @@ fn end_user(db: &Connection, keys: &Keys, user: &EndUser) -> Result<(), CacheErr
     let mark = schema::user_mark(keys, &user.id);
     let revision = db
         .prepare_cached("SELECT revision FROM users WHERE id = ?1")?
-        .query_row([mark.as_bytes()], |row| unsigned(row, 0))
+        .query_row([mark.as_bytes()], |row| Ok(unsigned(row, 0).unwrap_or_default()))
         .optional()?
         .map_or(1, |revision| revision.wrapping_add(1));
     let profile = schema::user_json(user);
@@ -189,7 +189,7 @@ fn user_token(
     let user = schema::user_mark(keys, id);
     let revision = db
         .prepare_cached("SELECT token_revision FROM users WHERE id = ?1")?
-        .query_row([user.as_bytes()], |row| unsigned(row, 0))
+        .query_row([user.as_bytes()], |row| Ok(unsigned(row, 0).unwrap_or_default()))
         .optional()?
         .map(|revision| revision.wrapping_add(1))
         .ok_or(CacheError::UnknownUser)?;

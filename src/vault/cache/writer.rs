@@ -14,6 +14,7 @@ use super::model::Write;
 use super::readers::Readers;
 use super::reseal::{self, Resealed, Walk};
 use super::{schema, write};
+use crate::clauses::clauses;
 use crate::vault::database::{Continuity, set_aside};
 use crate::vault::keyring::Keyring;
 
@@ -114,7 +115,11 @@ impl Thread {
         while let Some(job) = queue.blocking_recv() {
             // Nobody waiting any more is no reason not to have done it.
             match job {
-                Job::Write(writes, answer) => drop(answer.send(self.commit(writes))),
+                Job::Write(writes, answer) => {
+                    if let Err(Err(error)) = answer.send(self.commit(writes)) {
+                        tracing::error!(error = clauses(&error), "what nobody waited for could not be written");
+                    }
+                }
                 Job::Reseal(walk, answer) => drop(answer.send(self.reseal(walk))),
                 Job::Settle(answer) => drop(answer.send(self.settle(TRUNCATE))),
                 Job::Rebuild(reason, answer) => drop(answer.send(self.rebuild(&reason))),

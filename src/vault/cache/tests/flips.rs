@@ -50,10 +50,9 @@ fn ask_for_everything(cache: &Cache, what: &str) -> Answers {
     let mut answers = Answers::default();
     for number in 1..=COUNT {
         match cache.secret(id(number)) {
-            Ok(Some((record, secret))) => {
-                assert_eq!(secret.expose_secret(), secret_of(number).as_bytes(), "{what}");
-                assert_eq!(record.metadata.id, id(number), "{what}");
-                assert_eq!((record.fetched_at, record.expires_at), (Some(at(2_000)), Some(at(9_000))), "{what}");
+            Ok(Some(secret)) => {
+                assert_eq!(secret.body.expose_secret(), secret_of(number).as_bytes(), "{what}");
+                assert_eq!((secret.fetched_at, secret.expires_at), (at(2_000), Some(at(9_000))), "{what}");
                 answers.right += 1;
             }
             Ok(None) | Err(_) => answers.missing += 1,
@@ -94,7 +93,13 @@ impl Tally {
                 assert_eq!(answers.right + answers.missing, 6, "{what}");
                 self.missing.fetch_add(answers.missing, Order::Relaxed);
             }
-            Err(_) => drop(self.refused.fetch_add(1, Order::Relaxed)),
+            Err(error) => {
+                // All of these are told as what they are; the last two can't be told from what they look like.
+                let newer = matches!(error, CacheError::Database(DatabaseError::Newer { .. }));
+                let known = error.is_file_damaged() || newer || matches!(error, CacheError::ForeignVault);
+                assert!(known, "{what}: {error:?}");
+                self.refused.fetch_add(1, Order::Relaxed);
+            }
         }
     }
 }
@@ -129,7 +134,7 @@ async fn no_flipped_byte_is_ever_answered_as_a_secret() {
     let Tally { refused, opened, missing } = tally;
     let (refused, opened, missing) = (refused.into_inner(), opened.into_inner(), missing.into_inner());
     println!("{} bytes flipped: {refused} files refused, {opened} opened, {missing} records missed", pristine.len());
-    assert!(refused > 1_000 && missing > 1_000, "flips were noticed: {refused}, {missing}");
+    assert!(refused > 1_000 && missing > 500, "flips were noticed: {refused}, {missing}");
 }
 
 #[tokio::test]
@@ -175,8 +180,12 @@ async fn no_pair_of_rows_or_columns_can_be_swapped() {
         }
         drop(db);
         let cache = reopen(&dir).unwrap();
-        let answers = ask_for_everything(&cache, &what);
-        assert_eq!((answers.right, answers.missing), (4, 2), "{what}");
+        if column == "metadata" {
+            assert!(damaged(&cache.record(id(one)), one) && damaged(&cache.record(id(two)), two), "{what}");
+        } else {
+            let answers = ask_for_everything(&cache, &what);
+            assert_eq!((answers.right, answers.missing), (4, 2), "{what}");
+        }
     }
     let dir = small().await;
     let db = Connection::open(dir.path().join("cache.db")).unwrap();

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::authentication::{Environment, Service, ServiceEnvironmentId};
+use crate::secret::SecretBytes;
 use crate::vault::database::DatabaseError;
 use crate::vault::keyring::tests::keyring;
 
@@ -58,13 +59,13 @@ impl Fixture {
 
     fn secret(&self, number: u128) -> Option<String> {
         let found = self.cache.secret(id(number)).unwrap();
-        found.map(|(_, secret)| String::from_utf8(secret.expose_secret().to_vec()).unwrap())
+        found.map(|secret| String::from_utf8(secret.body.expose_secret().to_vec()).unwrap())
     }
 
     /// The same where it may be damaged.
     fn secret_or_none(&self, number: u128) -> Option<String> {
         let found = self.cache.secret(id(number)).ok()??;
-        Some(String::from_utf8(found.1.expose_secret().to_vec()).unwrap())
+        Some(String::from_utf8(found.body.expose_secret().to_vec()).unwrap())
     }
 
     /// Everything the cache has on disk, the write-ahead log included.
@@ -180,9 +181,8 @@ async fn it_is_all_there_after_a_restart_in_one_file() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the log was checked in");
     let cache = reopen(&dir).unwrap();
     assert_eq!(cache.generation().unwrap(), 1);
-    let (record, secret) = cache.secret(id(1)).unwrap().unwrap();
-    assert_eq!(secret.expose_secret(), b"canary-secret-one");
-    assert_eq!(record.metadata, metadata(1, "alice", "salesforce"));
+    assert_eq!(cache.secret(id(1)).unwrap().unwrap().body.expose_secret(), b"canary-secret-one");
+    assert_eq!(cache.record(id(1)).unwrap().unwrap().metadata, metadata(1, "alice", "salesforce"));
 }
 
 #[tokio::test]
@@ -377,8 +377,8 @@ async fn readers_and_writers_do_not_wait_for_each_other() {
         tokio::spawn(async move {
             for _ in 0..25 {
                 cache.write(vec![pulled(1, &format!("secret {number}"))]).await.unwrap();
-                let (_, secret) = cache.secret(id(1)).unwrap().unwrap();
-                assert!(secret.expose_secret().starts_with(b"secret "));
+                let secret = cache.secret(id(1)).unwrap().unwrap();
+                assert!(secret.body.expose_secret().starts_with(b"secret "));
             }
         })
     });

@@ -29,9 +29,10 @@ async fn walk(cache: &Cache, mut from: Walk) -> (u64, u64) {
 /// Asks, with the new epoch's key alone, for everything.
 fn assert_all_there(cache: &Cache, but: &[u128]) {
     for number in (1..=COUNT).filter(|number| *number != 3 && !but.contains(number)) {
-        let (record, secret) = cache.secret(id(number)).unwrap().unwrap();
-        assert_eq!(secret.expose_secret(), format!("canary-secret-{number}").as_bytes());
-        assert_eq!((record.revision, record.metadata), (1, metadata(number, "alice", "slack")));
+        let secret = cache.secret(id(number)).unwrap().unwrap();
+        assert_eq!(secret.body.expose_secret(), format!("canary-secret-{number}").as_bytes());
+        assert_eq!(secret.revision, 1);
+        assert_eq!(cache.record(id(number)).unwrap().unwrap().metadata, metadata(number, "alice", "slack"));
     }
     assert_eq!(cache.record(id(3)).unwrap().unwrap().state, State::Gone);
     assert_eq!(cache.user(&user("alice").id).unwrap(), Some(user("alice")));
@@ -63,7 +64,7 @@ async fn a_walk_that_was_cut_off_is_begun_again_and_what_was_written_meanwhile_s
     assert_eq!((seen, changed), (601, 601 - step.changed));
     drop(both);
     let cache = open_with(&dir, Arc::new(keyring(&[2]))).unwrap();
-    assert_eq!(cache.secret(id(599)).unwrap().unwrap().1.expose_secret(), b"newer");
+    assert_eq!(cache.secret(id(599)).unwrap().unwrap().body.expose_secret(), b"newer");
     assert_all_there(&cache, &[599]);
 }
 
