@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Seek, SeekFrom, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -14,14 +14,14 @@ use rustix::{
     io::Errno,
 };
 use serde::Serialize;
-use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::{
     FILE_NAME,
     event::{Action, Actor, Event, Outcome},
     generations::{Anchored, Generations},
-    verify::{MAC_LEN, entry_mac, split_mac},
+    tail::{Link, Tail, last_link},
+    verify::{MAC_LEN, entry_mac},
 };
 use crate::{
     authentication::{AuthenticationId, Owner, Principal},
@@ -384,75 +384,6 @@ impl AuditLog {
     fn unwritable(&self, source: io::Error) -> AuditError {
         AuditError::Unwritable { path: self.0.path.clone(), source }
     }
-}
-
-/// The end of the file: the last whole lines, and whether something torn comes behind them.
-struct Tail {
-    last_lines: Option<LastLines>,
-    end: u64,
-    torn: bool,
-}
-
-struct LastLines {
-    last: Vec<u8>,
-    /// `None` if the last is the first.
-    before: Option<Vec<u8>>,
-}
-
-impl Tail {
-    /// An entry is far shorter than this; what a crash left behind may be longer.
-    const WINDOW: u64 = 64 * 1024;
-
-    fn read(file: &mut File) -> io::Result<Self> {
-        let length = file.seek(SeekFrom::End(0))?;
-        let mut size = Self::WINDOW;
-        loop {
-            let start = length.saturating_sub(size);
-            file.seek(SeekFrom::Start(start))?;
-            let mut window = Vec::new();
-            file.read_to_end(&mut window)?;
-            // Three line ends, or the beginning: two whole lines between them, or fewer whole ones at all.
-            let mut ends = window.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
-            let (last, before, first) = (ends.next(), ends.next(), ends.next());
-            if start > 0 && first.is_none() {
-                size *= 2;
-                continue;
-            }
-            let line = |after: Option<usize>, end: usize| window[after.map_or(0, |after| after + 1)..end].to_vec();
-            let last_lines =
-                last.map(|end| LastLines { last: line(before, end), before: before.map(|end| line(first, end)) });
-            let end = last.map_or(start, |last| start + last as u64 + 1);
-            return Ok(Self { last_lines, end, torn: end < length });
-        }
-    }
-}
-
-/// What the next entry goes on from.
-struct Link {
-    sequence: u64,
-    mac: [u8; MAC_LEN],
-    anchored: Anchored,
-}
-
-/// The last entry, if its MAC fits behind the one before.
-fn last_link(key: &Key, lines: &LastLines) -> Option<Link> {
-    #[derive(serde::Deserialize)]
-    struct Read {
-        seq: u64,
-        // Earlier versions had none.
-        #[serde(default)]
-        generations: Anchored,
-    }
-    let previous = match &lines.before {
-        Some(line) => split_mac(line)?.1,
-        None => [0; MAC_LEN],
-    };
-    let (entry, mac) = split_mac(&lines.last)?;
-    if !bool::from(entry_mac(key, &previous, &entry).ct_eq(&mac)) {
-        return None;
-    }
-    let Read { seq, generations } = serde_json::from_slice(&lines.last).ok()?;
-    Some(Link { sequence: seq, mac, anchored: generations })
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

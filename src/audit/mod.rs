@@ -9,6 +9,7 @@ mod event;
 mod failures;
 mod generations;
 mod log;
+mod tail;
 mod verify;
 
 pub use event::{Action, Actor, Event, Outcome, Target};
