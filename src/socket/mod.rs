@@ -7,6 +7,7 @@ mod listener;
 mod manage;
 mod routes;
 mod server;
+mod standing;
 
 use std::{path::PathBuf, sync::Arc};
 

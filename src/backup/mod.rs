@@ -5,33 +5,28 @@
 //! last but one and has the SHA-256 of every other member; `manifest.mac`, last, is HMAC-SHA256 of the manifest's bytes
 //! under a key of the vault's, so that nothing in it can be changed or exchanged.
 
+mod archive;
+
 use std::{
-    fs::File,
-    io::{self, Read, Seek, Write},
+    io::{self, Read, Seek},
     path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use self::archive::{FORMAT, Member, SMALL, archive, unpack};
 use crate::{
     audit::{self, Action, AuditError, Event, Outcome},
     config::Config,
-    crypto::{hmac_sha256, hmac_sha256_matches},
     ingest::{Journal, JournalError},
     offline::{self, AUDIT_DIRECTORY, OfflineError},
     stores::{CACHE, JOURNAL},
     system::files::{self, FileError},
-    vault::{self, Continuity, HEADER, Locked, Unlocked, VaultError},
+    vault::{self, Continuity, HEADER, Locked, VaultError},
 };
 
-const FORMAT: u32 = 1;
-const MANIFEST: &str = "manifest.json";
-const MAC: &str = "manifest.mac";
-/// The largest manifest, MAC or header that is read, in bytes.
-const SMALL: u64 = 64 * 1024;
 /// How often a copy is begun anew because the keys were rotated meanwhile.
 const TRIES: usize = 3;
 /// Where a copy is put together, in the state directory.
@@ -50,15 +45,6 @@ pub struct Manifest {
     /// When it was made.
     pub made_at: Timestamp,
     members: Vec<Member>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Member {
-    name: String,
-    size: u64,
-    /// In lower-case hexadecimal.
-    sha256: String,
 }
 
 /// What a restore put back.
@@ -175,11 +161,7 @@ pub fn backup(config: &Config, path: &Path) -> Result<Manifest, BackupError> {
     Ok(manifest)
 }
 
-/// The members, in the order in which they are copied and archived.
-///
 /// INVARIANT: the audit log is copied before the databases, so that they are never from before what it knows of.
-const MEMBERS: [&str; 4] = [HEADER, audit::FILE_NAME, CACHE, JOURNAL];
-
 fn copy_state(state: &Path, partial: &Partial) -> Result<(), BackupError> {
     for _ in 0..TRIES {
         partial.empty()?;
@@ -210,28 +192,6 @@ fn copy_log(from: &Path, to: &Path) -> Result<(), BackupError> {
     };
     log.rewind().map_err(failed)?;
     Ok(files::create_new_with(to, 0o600, |file| io::copy(&mut log.take(length), file).map(drop))?)
-}
-
-fn archive(file: &mut File, partial: &Partial, manifest: &mut Manifest, unlocked: &Unlocked) -> io::Result<()> {
-    let mut archive = tar::Builder::new(file);
-    for name in MEMBERS {
-        let mut member = Hashing::new(File::open(partial.path(name))?);
-        let size = member.inner.metadata()?.len();
-        append(&mut archive, name, size, &mut member)?;
-        manifest.members.push(Member { name: name.to_owned(), size, sha256: member.hex() });
-    }
-    let json = serde_json::to_vec_pretty(&manifest)?;
-    append(&mut archive, MANIFEST, json.len() as u64, json.as_slice())?;
-    let mac = hmac_sha256(&unlocked.backup_key(), &[&json]);
-    append(&mut archive, MAC, mac.len() as u64, mac.as_slice())?;
-    archive.into_inner()?.flush()
-}
-
-fn append(archive: &mut tar::Builder<&mut File>, name: &str, size: u64, content: impl Read) -> io::Result<()> {
-    let mut header = tar::Header::new_ustar();
-    header.set_size(size);
-    header.set_mode(0o600);
-    archive.append_data(&mut header, name, content)
 }
 
 /// Puts a backup in the place of a vault that is not there any more.
@@ -286,70 +246,6 @@ pub fn restore(config: &Config, path: &Path) -> Result<Restored, BackupError> {
     Ok(Restored { vault, made_at, rejected })
 }
 
-/// What came out of an archive. Nothing of it is believed yet.
-struct Unpacked {
-    members: Vec<Member>,
-    manifest: Vec<u8>,
-    mac: Vec<u8>,
-}
-
-fn unpack(path: &Path, partial: &Partial) -> Result<Unpacked, BackupError> {
-    let unreadable = |source| BackupError::Io { path: path.to_owned(), what: "read", source };
-    let wrong = |reason| BackupError::NotABackup { path: path.to_owned(), reason };
-    let mut archive = tar::Archive::new(File::open(path).map_err(unreadable)?);
-    let mut unpacked = Unpacked { members: Vec::new(), manifest: Vec::new(), mac: Vec::new() };
-    for entry in archive.entries().map_err(unreadable)? {
-        let mut entry = entry.map_err(|_| wrong("it is not a tar archive, or not whole"))?;
-        let name = entry.path().ok().and_then(|name| name.to_str().map(str::to_owned)).unwrap_or_default();
-        if !entry.header().entry_type().is_file() {
-            return Err(wrong("it has something in it that is not a file"));
-        }
-        match MEMBERS.iter().find(|member| **member == name) {
-            Some(member) => {
-                let mut content = Hashing::new(&mut entry);
-                let mut size = 0;
-                files::create_new_with(&partial.path(member), 0o600, |file| {
-                    size = io::copy(&mut content, file)?;
-                    Ok(())
-                })?;
-                unpacked.members.push(Member { name, size, sha256: content.hex() });
-            }
-            None if name == MANIFEST => unpacked.manifest = small(&mut entry).map_err(unreadable)?,
-            None if name == MAC => unpacked.mac = small(&mut entry).map_err(unreadable)?,
-            None => return Err(wrong("it has a file in it that backups have not")),
-        }
-    }
-    if unpacked.members.len() < MEMBERS.len() || unpacked.mac.is_empty() {
-        return Err(wrong("a part of it is missing"));
-    }
-    Ok(unpacked)
-}
-
-fn small(entry: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    entry.take(SMALL).read_to_end(&mut content)?;
-    Ok(content)
-}
-
-impl Unpacked {
-    fn verify(self, path: &Path, unlocked: &Unlocked) -> Result<Manifest, BackupError> {
-        let changed = |reason| BackupError::Changed { path: path.to_owned(), reason };
-        let mac = self.mac.as_slice().try_into().map_err(|_| changed("its MAC has another length"))?;
-        if !hmac_sha256_matches(&unlocked.backup_key(), &[&self.manifest], &mac) {
-            return Err(changed("its manifest does not fit its MAC"));
-        }
-        let manifest: Manifest =
-            serde_json::from_slice(&self.manifest).map_err(|_| changed("its manifest is not of this format"))?;
-        if manifest.format != FORMAT || manifest.vault != unlocked.vault_id() {
-            return Err(changed("its manifest is of another format or vault"));
-        }
-        if manifest.members != self.members {
-            return Err(changed("a file in it does not fit the manifest"));
-        }
-        Ok(manifest)
-    }
-}
-
 /// A private directory that goes when this does.
 struct Partial(PathBuf);
 
@@ -375,29 +271,5 @@ impl Drop for Partial {
     fn drop(&mut self) {
         // Best effort: what stays is sealed, and goes with the next backup.
         let _ = files::remove_directory_if_there(&self.0);
-    }
-}
-
-/// Reads, and hashes what is read.
-struct Hashing<R> {
-    inner: R,
-    hash: Sha256,
-}
-
-impl<R> Hashing<R> {
-    fn new(inner: R) -> Self {
-        Self { inner, hash: Sha256::new() }
-    }
-
-    fn hex(self) -> String {
-        audit::hex(&self.hash.finalize())
-    }
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..read]);
-        Ok(read)
     }
 }

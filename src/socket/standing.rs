@@ -1,0 +1,77 @@
+//! `GET /v1/status`: how the daemon stands, for whoever may connect. Needs no keys, and no audit log.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::State,
+    http::{Response, StatusCode},
+};
+use serde::Serialize;
+
+use super::{Api, answer, routes::Asked};
+use crate::{
+    clauses::clauses,
+    policy::Caller,
+    status::{Posted, Problem},
+    vault::{CacheError, Counts},
+};
+
+pub(super) async fn status(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response<Body> {
+    #[derive(Serialize)]
+    struct Status {
+        version: &'static str,
+        vault: &'static str,
+        /// The epoch that seals; none while the vault is locked.
+        epoch: Option<u32>,
+        authentications: Counts,
+        #[serde(flatten)]
+        posted: Posted,
+    }
+    let asked = Asked::new(&api, caller);
+    let (counts, keys) = (api.cache.counts(), api.cache.keyring().keys().ok());
+    let mut posted = api.board.read();
+    posted.problems.extend(in_the_way(&api, &counts));
+    let status = Status {
+        version: env!("CARGO_PKG_VERSION"),
+        vault: if keys.is_some() { "unlocked" } else { "locked" },
+        epoch: keys.map(|keys| keys.epoch()),
+        authentications: counts.unwrap_or_default(),
+        posted,
+    };
+    answer::json(StatusCode::OK, asked.id(), &status)
+}
+
+/// What is wrong with the vault and its cache now.
+fn in_the_way(api: &Api, counts: &Result<Counts, CacheError>) -> Vec<Problem> {
+    let problem = |what: String, hint: &str| Problem { what, hint: Some(hint.to_owned()) };
+    let mut problems = Vec::new();
+    if !api.cache.keyring().is_unlocked() {
+        problems.push(problem("the vault is locked".to_owned(), "trayvault unlock"));
+    }
+    match counts {
+        Ok(Counts { damaged: 0, .. }) => {}
+        Ok(Counts { damaged, .. }) => {
+            let what = format!("{damaged} records were damaged and are quarantined");
+            problems.push(problem(what, "they are pulled again; does the disk fail?"));
+        }
+        Err(error) => {
+            let what = format!("the cache can't be read: {}", clauses(error));
+            problems.push(problem(what, "a damaged file is set aside, and rebuilt from Tray"));
+        }
+    }
+    if let Some(reason) = api.cache.write_failure() {
+        let what = format!("the cache can't be written, what it holds is read: {reason}");
+        problems.push(problem(what, "is the disk full, or read-only?"));
+    }
+    if let Some(reason) = api.audit.failure() {
+        let what = format!("no secret leaves, and nothing is sent: {reason}");
+        problems.push(problem(what, "is the disk full, or read-only?"));
+    } else if let Some(room) = api.audit.room_left() {
+        let what =
+            format!("the disk is full: the audit log has {} KiB left, and without it no secret leaves", room / 1024);
+        problems.push(problem(what, "make room"));
+    }
+    problems
+}
