@@ -20,6 +20,8 @@ use crate::{
     vault::{self, Locked, UnlockKey, Unlocked, VaultError},
 };
 
+pub use crate::vault::{SlotKind, SlotSummary};
+
 /// The audit log's directory in the state directory.
 pub const AUDIT_DIRECTORY: &str = "audit";
 
@@ -48,6 +50,9 @@ pub enum OfflineError {
     /// The kernel gave no random bytes.
     #[error(transparent)]
     Crypto(#[from] CryptoError),
+    /// What should name a key's source does not.
+    #[error("that does not name a file or a credential")]
+    NotASource,
     /// The audit log can't be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -76,6 +81,9 @@ impl OfflineError {
             Self::UnreadableLog { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("it is made by: trayvault init".to_owned())
             }
+            Self::NotASource => Some(
+                "a credential is named by letters, digits, dots, dashes and underscores, at most 40 of them".to_owned(),
+            ),
             Self::EarlierLog(_) => Some("move it aside: a new vault begins a log of its own".to_owned()),
             Self::Crypto(_) | Self::UnreadableLog { .. } => None,
         }
@@ -209,6 +217,14 @@ pub fn verify_audit(config: &Config) -> Result<Verdict, OfflineError> {
     verdict.map_err(|source| OfflineError::UnreadableLog { path, source })
 }
 
+/// The vault's key slots, as its header has them. Needs no key, so nothing vouches for them.
+///
+/// # Errors
+/// [`OfflineError::Vault`].
+pub fn slots(config: &Config) -> Result<Vec<SlotSummary>, OfflineError> {
+    Ok(Locked::open(&config.state_directory)?.slots())
+}
+
 /// What `key add` made.
 #[derive(Debug, Serialize)]
 pub struct Added {
@@ -223,6 +239,10 @@ pub struct Added {
 /// # Errors
 /// [`OfflineError`]; the slots are as they were.
 pub fn add_key(config: &Config, new: &Unlock) -> Result<Added, OfflineError> {
+    // Before it is named anywhere: it may be the key itself, in the wrong place.
+    if unlock::source(new).is_some_and(|source| !source.is_well_formed()) {
+        return Err(OfflineError::NotASource);
+    }
     let unlocked = unlock(config, Locked::open(&config.state_directory)?)?;
     let audit = audit_log(config, &unlocked)?;
     let key_file = make_key_file(new)?;

@@ -37,6 +37,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 pub(super) fn failure(error: &OfflineError) -> Failure {
     let code = match error {
         OfflineError::Config(_) | OfflineError::Unlock(_) => Code::Config,
+        OfflineError::NotASource => Code::Usage,
         OfflineError::Vault(_) | OfflineError::EarlierLog(_) => Code::Data,
         OfflineError::File(_) | OfflineError::Audit(AuditError::File(_)) => Code::CantCreate,
         OfflineError::Crypto(_) => Code::System,

@@ -12,9 +12,8 @@ use super::{Configured, Connected, Failure, api, init, output};
 use crate::{
     config::{Config, Unlock},
     crypto::Argon2Params,
-    offline,
+    offline::{self, SlotKind, SlotSummary},
     status::Posted,
-    vault::{Locked, SlotKind, SlotSummary},
 };
 
 /// How often `--wait` looks how far re-sealing is.
@@ -101,7 +100,7 @@ fn load(configured: &Configured) -> Result<Config, Failure> {
 
 fn list(arguments: &ListArguments) -> Result<(), Failure> {
     let config = load(&arguments.configured)?;
-    let slots = Locked::open(&config.state_directory).map_err(|error| init::failure(&error.into()))?.slots();
+    let slots = offline::slots(&config).map_err(|error| init::failure(&error))?;
     if arguments.json {
         return output::json(&slots);
     }

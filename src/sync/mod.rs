@@ -213,7 +213,12 @@ impl Sync {
                 tracing::error!(reason, "the cache was damaged: it is set aside, and rebuilt from Tray");
                 let what = format!("the cache was damaged and is rebuilt from Tray: {reason}");
                 let hint = Some("what was there is in the state directory's damaged/; does the disk fail?".to_owned());
-                self.board.post(|posted| posted.problems.push(Problem { what, hint }));
+                let problem = Problem { what, hint };
+                self.board.post(|posted| {
+                    if !posted.problems.contains(&problem) {
+                        posted.problems.push(problem);
+                    }
+                });
             }
             Err(error) => tracing::error!(error, "the damaged cache can't be replaced"),
         }

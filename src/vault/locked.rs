@@ -170,11 +170,6 @@ impl Unlocked {
         self.header.vault
     }
 
-    /// The slot that the key opened.
-    pub fn opened_by(&self) -> Uuid {
-        self.opened_by
-    }
-
     /// The key of the audit log's chain, which stays the same across epochs.
     pub fn audit_key(&self) -> Key {
         self.derive("trayvault v1 audit")

@@ -105,6 +105,11 @@ fn the_last_slot_and_the_one_in_use_stay_and_a_new_one_needs_an_old_one() {
     let error = house.fails(&["key", "remove", &id], 65);
     assert!(error.contains("is the one that this key opens"), "{error}");
 
+    // A key where its name should be is not shown.
+    let misplaced = "sk-what-should-be-in-a-file, and is longer than any name";
+    let error = house.fails(&["key", "add", "--key-credential", misplaced], 64);
+    assert!(error.contains("does not name a file or a credential") && !error.contains("sk-what"), "{error}");
+
     house.private("vault.key", &"k".repeat(32));
     let before = fs::read(house.path("state/vault.json")).expect("a header");
     let third = house.path("third.key").display().to_string();

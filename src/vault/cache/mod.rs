@@ -104,13 +104,10 @@ impl Cache {
     /// Any of [`CacheError`]'s; nothing of the batch was written then.
     pub async fn write(&self, batch: Vec<Write>) -> Result<u64, CacheError> {
         let listed: Vec<_> = batch.iter().filter_map(Write::listed).collect();
-        let written = self.note(self.0.writer.write(batch).await);
-        let mut found = self.0.damage.found();
-        found.write = written.as_ref().err().filter(|error| !error.is_locked()).map(|error| clauses(error));
+        let written = self.note_write(self.0.writer.write(batch).await);
         if written.is_ok() {
-            found.records.retain(|id| !listed.contains(id));
+            self.0.damage.found().records.retain(|id| !listed.contains(id));
         }
-        drop(found);
         written
     }
 
@@ -119,7 +116,7 @@ impl Cache {
     /// # Errors
     /// Any of [`CacheError`]'s; nothing of the step was written then.
     pub async fn reseal(&self, walk: Walk) -> Result<Resealed, CacheError> {
-        self.note(self.0.writer.reseal(walk).await)
+        self.note_write(self.0.writer.reseal(walk).await)
     }
 
     /// Puts what was committed on stable storage, and nowhere else: the write-ahead log is emptied.
@@ -168,6 +165,13 @@ impl Cache {
     fn read<T>(&self, read: impl FnOnce(&Connection, &Keys) -> Result<T, CacheError>) -> Result<T, CacheError> {
         let keys = self.0.keyring.keys()?;
         self.note(self.0.readers.with(|db| read(db, &keys)))
+    }
+
+    /// Takes note of how a write went, too.
+    fn note_write<T>(&self, result: Result<T, CacheError>) -> Result<T, CacheError> {
+        let failure = result.as_ref().err().filter(|error| !error.is_locked()).map(|error| clauses(error));
+        self.0.damage.found().write = failure;
+        self.note(result)
     }
 
     fn note<T>(&self, result: Result<T, CacheError>) -> Result<T, CacheError> {
