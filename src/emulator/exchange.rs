@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::fault::{self, Fault, FaultKind};
 use super::server::CutConnection;
+use super::spoilt;
 use super::world::World;
 
 const BODY_CAP: usize = 1 << 20;
@@ -106,6 +107,19 @@ async fn spoil(fault: Fault, dialect: Dialect, work: impl Future<Output = Reply>
         }
         FaultKind::TruncatedJson => truncated(done(&fault, work).await).into_response(),
         FaultKind::InternalError => internal_error(dialect, done(&fault, work).await).into_response(),
+        FaultKind::SlowBody => spoilt::slow(work.await.into_response()).await,
+        FaultKind::WrongType => {
+            done(&fault, work).await;
+            spoilt::wrong_type().into_response()
+        }
+        FaultKind::Gzip => {
+            done(&fault, work).await;
+            spoilt::gzip()
+        }
+        FaultKind::Huge => {
+            done(&fault, work).await;
+            spoilt::huge()
+        }
     }
 }
 

@@ -42,6 +42,14 @@ pub enum FaultKind {
     /// Tray's own failure: a REST 500, or a GraphQL `InternalError` with an `errorId` in an HTTP 200, which with
     /// `after_work` stands beside the data.
     InternalError,
+    /// A 200 with JSON of a shape that no call has: the contract's fields, none with its type.
+    WrongType,
+    /// A 200 that is compressed, which nobody asked for, and becomes 150 times as large.
+    Gzip,
+    /// The right answer, a byte every 20 ms.
+    SlowBody,
+    /// A 200 of 20 MiB.
+    Huge,
 }
 
 impl Fault {

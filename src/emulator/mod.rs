@@ -22,6 +22,7 @@ mod schema;
 mod seed;
 mod seeding;
 mod server;
+mod spoilt;
 mod state;
 mod views;
 mod world;

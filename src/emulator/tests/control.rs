@@ -11,6 +11,10 @@ async fn a_fault_is_added_and_cleared_over_http() {
         json!("drop_connection"),
         json!("html"),
         json!("truncated_json"),
+        json!("wrong_type"),
+        json!("gzip"),
+        json!("slow_body"),
+        json!("huge"),
         json!({"status": 503}),
         json!({"delay_ms": 5}),
     ] {
@@ -18,7 +22,7 @@ async fn a_fault_is_added_and_cleared_over_http() {
         fault["kind"] = kind;
         assert_eq!(tray.post("", "/_emulator/faults", &fault).await.status, StatusCode::NO_CONTENT);
     }
-    assert_eq!(tray.get("", "/_emulator/state").await.json()["faults"], 5);
+    assert_eq!(tray.get("", "/_emulator/state").await.json()["faults"], 9);
     assert_eq!(tray.call("", Method::DELETE, "/_emulator/faults", None).await.status, StatusCode::NO_CONTENT);
     assert_eq!(tray.get("", "/_emulator/state").await.json()["faults"], 0);
 

@@ -125,3 +125,30 @@ async fn an_internal_error_of_graphql_comes_with_200_and_its_data() {
     let answer = tray.graphql(&tray.api_user(), list, json!({})).await.json();
     assert!(answer["errors"].is_array() && answer["data"]["viewer"].is_object());
 }
+
+#[tokio::test]
+async fn answers_that_must_not_be_trusted_are_what_they_say() {
+    let tray = Tray::start().await;
+    let world = tray.world();
+    let get = async |kind| {
+        world.add_fault(Fault::before(Call::ReadAuthentication, kind));
+        let url = format!("{}/core/v1/authentications/{}", tray.emulator.api_url(), Uuid::nil());
+        tray.client.get(url).bearer_auth(tray.master()).send().await.unwrap()
+    };
+    let wrong: Value = serde_json::from_slice(&get(FaultKind::WrongType).await.bytes().await.unwrap()).unwrap();
+    assert_eq!(wrong["elements"], 5);
+
+    let packed = get(FaultKind::Gzip).await;
+    assert_eq!(packed.headers()["content-encoding"], "gzip");
+    let packed = packed.bytes().await.unwrap();
+    assert!(packed.starts_with(&[0x1f, 0x8b]) && packed.len() < 256 << 10);
+
+    let huge = get(FaultKind::Huge).await;
+    assert!(huge.headers().get("content-length").is_none());
+    assert!(serde_json::from_slice::<Value>(&huge.bytes().await.unwrap()).is_ok());
+
+    let begun = tokio::time::Instant::now();
+    let slow = get(FaultKind::SlowBody).await.bytes().await.unwrap();
+    assert!(serde_json::from_slice::<Value>(&slow).unwrap()["message"].is_string());
+    assert!(begun.elapsed().as_millis() >= 20 * slow.len() as u128);
+}
