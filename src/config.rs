@@ -389,6 +389,8 @@ mod tests {
         [tray]
         api_url = "https://a"
         graphql_url = "https://a"
+        ca_file = "/a"
+        proxy = "http://a"
         [ingest]
         directory = "/a"
         [socket]

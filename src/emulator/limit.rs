@@ -26,7 +26,7 @@ impl Default for Limit {
 
 /// The state of a [`Limit`]. A refused request costs nothing.
 #[derive(Debug)]
-pub(super) struct Limiter {
+pub(crate) struct Limiter {
     limit: Limit,
     available: f64,
     refilled: Instant,
@@ -34,12 +34,12 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    pub(super) fn new(limit: Limit, now: Instant) -> Self {
+    pub(crate) fn new(limit: Limit, now: Instant) -> Self {
         Self { limit, available: f64::from(limit.burst), refilled: now, admitted: VecDeque::new() }
     }
 
     #[must_use]
-    pub(super) fn admit(&mut self, now: Instant) -> bool {
+    pub(crate) fn admit(&mut self, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.refilled).as_secs_f64();
         self.refilled = now;
         self.available = (self.available + elapsed * f64::from(self.limit.per_second)).min(f64::from(self.limit.burst));

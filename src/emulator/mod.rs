@@ -37,6 +37,8 @@ pub use access::{Account, Tokens};
 pub use call::Call;
 pub use fault::{Fault, FaultKind};
 pub use limit::Limit;
+#[cfg(test)]
+pub(crate) use limit::Limiter;
 pub use seed::SECRET_MARK;
 pub use views::{
     Alteration, AuthenticationView, Creation, EnvironmentView, NewAuthentication, Origin, StateView, UserView,

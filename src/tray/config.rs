@@ -1,8 +1,10 @@
 //! `[tray]`: where Tray is, and how it is talked to.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
+
+use super::budget::BURSTS;
 
 /// `[tray]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,9 +19,20 @@ pub struct Config {
     /// How long a connection may take to open.
     #[serde(with = "crate::duration")]
     pub connect_timeout: Duration,
-    /// How long a whole call may take.
+    /// How long it may take from sending, which may open a connection first, to the answer's head.
     #[serde(with = "crate::duration")]
-    pub timeout: Duration,
+    pub header_timeout: Duration,
+    /// How long it may take from the answer's head to its end.
+    #[serde(with = "crate::duration")]
+    pub body_timeout: Duration,
+    /// The most requests in any one second, 31 to 50. No minute has more than 1,800, whatever it is.
+    pub burst: u32,
+    /// A PEM file of root certificates to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The URL of a forward proxy for what goes over TLS, which ends here: the proxy sees ciphertext only.
+    pub proxy: Option<String>,
+    /// Never asks Tray: what is held is served.
+    pub offline: bool,
 }
 
 impl Default for Config {
@@ -29,7 +42,12 @@ impl Default for Config {
             api_url: None,
             graphql_url: None,
             connect_timeout: Duration::from_secs(5),
-            timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
+            burst: 50,
+            ca_file: None,
+            proxy: None,
+            offline: false,
         }
     }
 }
@@ -64,6 +82,15 @@ pub enum ConfigError {
     /// A timeout of zero.
     #[error("{0} must be longer than zero")]
     Zero(&'static str),
+    /// A burst that Tray does not permit, or none at all.
+    #[error("tray.burst must be from {} to {}", BURSTS.start(), BURSTS.end())]
+    Burst,
+    /// A path that depends on where the daemon was started.
+    #[error("tray.ca_file is not an absolute path")]
+    NotAbsolute,
+    /// Not the URL of a proxy, which has a host and a port and might have a secret.
+    #[error("tray.proxy must be the URL of an http or https proxy, without user, path, query or fragment")]
+    Proxy,
 }
 
 impl Config {
@@ -78,10 +105,23 @@ impl Config {
         for (key, url) in [("tray.api_url", &self.api_url), ("tray.graphql_url", &self.graphql_url)] {
             url.as_ref().map_or(Ok(()), |url| check_url(key, url))?;
         }
-        for (key, span) in [("tray.connect_timeout", self.connect_timeout), ("tray.timeout", self.timeout)] {
+        for (key, span) in [
+            ("tray.connect_timeout", self.connect_timeout),
+            ("tray.header_timeout", self.header_timeout),
+            ("tray.body_timeout", self.body_timeout),
+        ] {
             if span.is_zero() {
                 return Err(ConfigError::Zero(key));
             }
+        }
+        if !BURSTS.contains(&self.burst) {
+            return Err(ConfigError::Burst);
+        }
+        if self.ca_file.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err(ConfigError::NotAbsolute);
+        }
+        if self.proxy.as_deref().is_some_and(|proxy| !is_proxy(proxy)) {
+            return Err(ConfigError::Proxy);
         }
         Ok(())
     }
@@ -111,6 +151,27 @@ impl Config {
             Region::Ap => "https://ap1.tray.io/graphql",
         })
     }
+}
+
+/// The host of a URL, with its port where that is not the scheme's own: nothing else of it. Empty for what is no URL.
+pub(super) fn host_of(url: &str) -> String {
+    let url = reqwest::Url::parse(url).ok();
+    let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port())));
+    match host {
+        Some((host, Some(port))) => format!("{host}:{port}"),
+        Some((host, None)) => host.to_owned(),
+        None => String::new(),
+    }
+}
+
+fn is_proxy(text: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(text) else { return false };
+    matches!(url.scheme(), "http" | "https")
+        && url.username().is_empty()
+        && url.password().is_none()
+        && matches!(url.path(), "" | "/")
+        && url.query().is_none()
+        && url.fragment().is_none()
 }
 
 fn check_url(key: &'static str, text: &str) -> Result<(), ConfigError> {
@@ -146,6 +207,49 @@ mod tests {
     fn a_region_names_both_hosts() {
         let eu = Config { region: Region::Eu, ..Config::default() };
         assert_eq!((eu.api_url(), eu.graphql_url()), ("https://api.eu1.tray.io", "https://eu1.tray.io/graphql"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let refused = |config: Config| config.validate().expect_err("wrong");
+        for burst in [0, 30, 51, u32::MAX] {
+            assert_eq!(refused(Config { burst, ..Config::default() }), ConfigError::Burst);
+        }
+        for burst in 31..=50 {
+            assert_eq!(Config { burst, ..Config::default() }.validate(), Ok(()));
+        }
+        let ca_file = Some(PathBuf::from("ca.pem"));
+        assert_eq!(refused(Config { ca_file, ..Config::default() }), ConfigError::NotAbsolute);
+        let body_timeout = Duration::ZERO;
+        assert_eq!(refused(Config { body_timeout, ..Config::default() }), ConfigError::Zero("tray.body_timeout"));
+    }
+
+    #[test]
+    fn a_proxy_is_a_host_and_a_port() {
+        let with = |proxy: &str| Config { proxy: Some(proxy.to_owned()), ..Config::default() };
+        for proxy in ["http://proxy.example:3128", "https://proxy.example/", "http://[::1]:1"] {
+            assert_eq!(with(proxy).validate(), Ok(()), "{proxy}");
+        }
+        for proxy in [
+            "proxy.example:3128",
+            "socks5://proxy.example",
+            "http://canary@proxy.example",
+            "http://u:canary@proxy.example",
+            "http://proxy.example/canary",
+            "http://proxy.example?canary",
+            "http://proxy.example#canary",
+        ] {
+            let error = with(proxy).validate().expect_err(proxy);
+            assert_eq!(error, ConfigError::Proxy);
+            assert!(!format!("{error} {error:?}").contains("canary"));
+        }
+    }
+
+    #[test]
+    fn of_a_url_only_the_host_and_its_port_are_shown() {
+        assert_eq!(host_of("https://api.tray.io/core?x#y"), "api.tray.io");
+        assert_eq!(host_of("https://tray.example:443/graphql"), "tray.example");
+        assert_eq!(host_of("http://127.0.0.1:8080"), "127.0.0.1:8080");
     }
 
     #[test]

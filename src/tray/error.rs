@@ -47,8 +47,11 @@ impl std::error::Error for TrayError {}
 /// Whether a call can be told apart from itself sent twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repeat {
-    /// Sending it again does no harm: reads, whole-body replacements, deletes.
+    /// Sending it again does no harm, and changes nothing: reads, and the minting of tokens. It is tried a few times.
     Harmless,
+    /// Sending it again does no harm, but it changes something: replacements, deletes, forced refreshes. It is sent
+    /// once, and whoever called decides on the next time, by what there is then.
+    Deliberate,
     /// Sending it again makes a second thing: the contract has no idempotency keys.
     MakesAnother,
 }
@@ -57,7 +60,7 @@ impl Repeat {
     /// The class of a failure after which it is not known whether the request was carried out.
     pub(super) fn unanswered(self) -> Class {
         match self {
-            Self::Harmless => Class::RetryLater,
+            Self::Harmless | Self::Deliberate => Class::RetryLater,
             Self::MakesAnother => Class::UnknownOutcome,
         }
     }
@@ -88,6 +91,7 @@ mod tests {
             let class = |repeat| of_status(status, repeat).map(|(class, _)| class);
             assert_eq!(class(Repeat::MakesAnother), Some(Class::UnknownOutcome), "{status}");
             assert_eq!(class(Repeat::Harmless), Some(Class::RetryLater), "{status}");
+            assert_eq!(class(Repeat::Deliberate), Some(Class::RetryLater), "{status}");
         }
         assert_eq!(of_status(204, Repeat::Harmless), None);
         assert_eq!(of_status(429, Repeat::MakesAnother).map(|(class, _)| class), Some(Class::RetryLater));

@@ -1,29 +1,50 @@
-//! One HTTP client for both APIs: budget, timeouts, caps, and errors by class.
+//! The transport of both APIs: what every call goes through, and what is tried again.
 
-use std::time::Duration;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use reqwest::{
-    Client, Method, RequestBuilder,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+    Client, Method, Request,
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
+use tokio::sync::watch;
 
 use super::{
-    body::{self, Unread},
-    budget::Budget,
-    config::Config,
-    error::{Class, Repeat, TrayError, of_status},
+    backoff,
+    body::Unfit,
+    breaker::Host,
+    budget::{Budget, Priority},
+    config::{Config, host_of},
+    connection::{self, SetUpError},
+    error::{Class, Repeat, TrayError},
+    exchange::{Problem, Source, Timeouts, exchange},
+    standing::{Counters, Requests, Standing},
 };
 use crate::secret::{SecretBytes, SecretString};
 
-/// How long a connection is kept for the next call: its buffers hold the last one's head, with the token.
-const IDLE_CONNECTION: Duration = Duration::from_millis(500);
-
-/// The client of the Tray API.
+/// The client of the Tray API: a handle, which asks for its permits with its priority.
+#[derive(Clone)]
 pub struct Tray {
+    shared: Arc<Shared>,
+    priority: Priority,
+}
+
+/// What all handles share.
+struct Shared {
     http: Client,
-    api_url: String,
-    graphql_url: String,
+    rest: Endpoint,
+    graphql: Endpoint,
+    offline: bool,
+    timeouts: Timeouts,
     budget: Budget,
+    requests: Counters,
+    changes: watch::Sender<()>,
+}
+
+/// One of the two APIs.
+struct Endpoint {
+    url: String,
+    host: Arc<Host>,
 }
 
 /// A REST call, before it has a token.
@@ -36,10 +57,25 @@ pub(super) struct Call<'a> {
     pub(super) repeat: Repeat,
 }
 
-/// Why no client could be built: the system has no usable root certificates.
-#[derive(Debug, thiserror::Error)]
-#[error("the HTTP client can't be set up")]
-pub struct SetUpError(#[source] reqwest::Error);
+/// A call as it is sent, as often as it is.
+struct Prepared<'a> {
+    name: &'static str,
+    host: &'a Host,
+    request: Request,
+    repeat: Repeat,
+}
+
+/// Why an attempt failed.
+enum Failure {
+    /// Nothing was sent: the circuit is open.
+    Unsent,
+    /// It was sent.
+    Sent(Problem),
+}
+
+const OFFLINE: &str = "offline: Tray is not asked";
+const CIRCUIT_IS_OPEN: &str = "Tray has not been answering: it is asked again shortly";
+const MALFORMED_TOKEN: &str = "the token has characters that no token has";
 
 impl Tray {
     /// Builds the client. Nothing is sent yet.
@@ -47,105 +83,180 @@ impl Tray {
     /// # Errors
     /// [`SetUpError`].
     pub fn new(config: &Config) -> Result<Self, SetUpError> {
-        // A second daemon in one process (in tests) finds it installed, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = if config.uses_tls() {
-            Client::builder()
-        } else {
-            // So that a host without root certificates can try things out.
-            Client::builder().tls_certs_only([])
+        let changes = watch::Sender::new(());
+        let host = |url| Arc::new(Host::new(host_of(url), changes.clone()));
+        let (api_url, graphql_url) = (config.api_url(), config.graphql_url());
+        let rest = host(api_url);
+        let graphql = if host_of(graphql_url) == rest.name() { Arc::clone(&rest) } else { host(graphql_url) };
+        let shared = Shared {
+            http: connection::client(config)?,
+            rest: Endpoint { url: api_url.to_owned(), host: rest },
+            graphql: Endpoint { url: graphql_url.to_owned(), host: graphql },
+            offline: config.offline,
+            timeouts: Timeouts { header: config.header_timeout, body: config.body_timeout },
+            budget: Budget::new(config.burst),
+            requests: Counters::default(),
+            changes,
         };
-        let http = builder
-            .user_agent(concat!("trayvault/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .retry(reqwest::retry::never())
-            .pool_idle_timeout(IDLE_CONNECTION)
-            .build()
-            .map_err(SetUpError)?;
-        Ok(Self {
-            http,
-            api_url: config.api_url().to_owned(),
-            graphql_url: config.graphql_url().to_owned(),
-            budget: Budget::new(),
-        })
+        Ok(Self { shared: Arc::new(shared), priority: Priority::Discovery })
     }
 
-    /// Makes a REST call; a success's body, which may be empty.
-    pub(super) async fn rest(&self, token: &SecretString, call: Call<'_>) -> Result<SecretBytes, TrayError> {
-        let request = self.http.request(call.method, format!("{}{}", self.api_url, call.path));
-        let answer = self.send(request, token, call.body, call.name, call.repeat).await?;
-        self.budget.answered();
-        Ok(answer)
+    /// The same client, whose calls have this priority.
+    #[must_use]
+    pub fn at(&self, priority: Priority) -> Self {
+        Self { shared: Arc::clone(&self.shared), priority }
     }
 
-    /// Makes a GraphQL call; a success's body, whose `errors` are still to be looked at.
-    pub(super) async fn graphql_post(
+    /// Whether it was told not to ask Tray at all: every call fails at once.
+    pub fn is_offline(&self) -> bool {
+        self.shared.offline
+    }
+
+    /// The requests that were sent since the start.
+    pub fn requests(&self) -> Requests {
+        self.shared.requests.requests()
+    }
+
+    /// How the client stands.
+    pub fn standing(&self) -> Standing {
+        let Shared { rest, graphql, offline, budget, requests, .. } = &*self.shared;
+        let other = (!Arc::ptr_eq(&rest.host, &graphql.host)).then_some(&graphql.host);
+        Standing {
+            offline: *offline,
+            hosts: std::iter::once(&rest.host).chain(other).map(|host| host.standing()).collect(),
+            budget: budget.standing(),
+            requests: requests.requests(),
+        }
+    }
+
+    /// Tells when the circuit of a host has changed; how it is now, [`standing`](Self::standing) says. That the time
+    /// of an open one is over is told when the first call comes after it.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.shared.changes.subscribe()
+    }
+
+    /// Makes a REST call. `read` takes a success's body, which may be empty.
+    pub(super) async fn rest<T>(
+        &self,
+        token: &SecretString,
+        call: Call<'_>,
+        read: impl Fn(SecretBytes) -> Result<T, Unfit>,
+    ) -> Result<T, TrayError> {
+        let Call { name, method, path, body, repeat } = call;
+        let url = format!("{}{path}", self.shared.rest.url);
+        let request = self.request(token, name, method, &url, body)?;
+        self.send(&Prepared { name, host: &self.shared.rest.host, request, repeat }, read).await
+    }
+
+    /// Makes a GraphQL call. `read` takes a success's body, which may have errors.
+    pub(super) async fn graphql_post<T>(
         &self,
         token: &SecretString,
         name: &'static str,
         body: SecretBytes,
         repeat: Repeat,
-    ) -> Result<SecretBytes, TrayError> {
-        self.send(self.http.post(&self.graphql_url), token, Some(body), name, repeat).await
+        read: impl Fn(SecretBytes) -> Result<T, Unfit>,
+    ) -> Result<T, TrayError> {
+        let request = self.request(token, name, Method::POST, &self.shared.graphql.url, Some(body))?;
+        self.send(&Prepared { name, host: &self.shared.graphql.host, request, repeat }, read).await
     }
 
-    /// The budget, for what only a GraphQL answer's text tells.
-    pub(super) fn budget(&self) -> &Budget {
-        &self.budget
-    }
-
-    async fn send(
+    fn request(
         &self,
-        request: RequestBuilder,
         token: &SecretString,
-        body: Option<SecretBytes>,
         call: &'static str,
-        repeat: Repeat,
-    ) -> Result<SecretBytes, TrayError> {
-        let fail = |class, reason, status| TrayError { class, call, reason, status };
-        let mut request = request
-            .header(AUTHORIZATION, bearer(token).ok_or_else(|| fail(Class::TokenRejected, MALFORMED_TOKEN, None))?)
-            .header(ACCEPT, "application/json");
+        method: Method,
+        url: &str,
+        body: Option<SecretBytes>,
+    ) -> Result<Request, TrayError> {
+        let fail = |class, reason| TrayError { class, call, reason, status: None };
+        if self.shared.offline {
+            return Err(fail(Class::RetryLater, OFFLINE));
+        }
+        let bearer = bearer(token).ok_or_else(|| fail(Class::TokenRejected, MALFORMED_TOKEN))?;
+        let mut request = self
+            .shared
+            .http
+            .request(method, url)
+            .header(AUTHORIZATION, bearer)
+            .header(ACCEPT, "application/json")
+            .header(ACCEPT_ENCODING, "identity");
         if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(bytes::Bytes::from_owner(body));
+            request = request.header(CONTENT_TYPE, "application/json").body(Bytes::from_owner(body));
         }
-        self.budget.permit().await;
-        // The error's text has the URL and may have more: only its kind is used.
-        let response = request.send().await.map_err(|error| {
-            if error.is_connect() || error.is_builder() {
-                fail(Class::RetryLater, "Tray can't be reached", None)
-            } else if error.is_timeout() {
-                fail(repeat.unanswered(), "Tray did not answer in time", None)
-            } else {
-                fail(repeat.unanswered(), "the connection to Tray broke", None)
-            }
-        })?;
-        let status = response.status().as_u16();
-        if let Some((class, reason)) = of_status(status, repeat) {
-            if status == 429 {
-                self.budget.exceeded();
-            }
-            // Secrets are destroyed on these: not on the word of a proxy in between, which may answer HTML.
-            let is_authoritative = matches!(class, Class::TokenRejected | Class::NotPermitted | Class::Gone);
-            if is_authoritative && !body::is_trays_error(response).await {
-                return Err(fail(Class::RetryLater, "a refusal that is not in Tray's form", Some(status)));
-            }
-            return Err(fail(class, reason, Some(status)));
-        }
-        body::read(response).await.map_err(|unread| {
-            let reason = match unread {
-                Unread::Broken => "the answer broke off",
-                Unread::TooLarge => "the answer is too large",
+        request.build().map_err(|_| fail(Class::RetryLater, "no request can be made of it"))
+    }
+
+    /// Sends a call, and if it is harmless again when that may help.
+    async fn send<T>(
+        &self,
+        prepared: &Prepared<'_>,
+        read: impl Fn(SecretBytes) -> Result<T, Unfit>,
+    ) -> Result<T, TrayError> {
+        let mut failed: Option<Problem> = None;
+        for attempt in 1.. {
+            let problem = match (self.attempt(prepared, &read).await, failed) {
+                (Ok(answer), _) => return Ok(answer),
+                (Err(Failure::Sent(problem)), _) => problem,
+                // What the attempt before came to says more.
+                (Err(Failure::Unsent), Some(earlier)) => return Err(prepared.error(&earlier)),
+                (Err(Failure::Unsent), None) => {
+                    let (class, reason) = (Class::RetryLater, CIRCUIT_IS_OPEN);
+                    return Err(TrayError { class, call: prepared.name, reason, status: None });
+                }
             };
-            fail(repeat.unanswered(), reason, Some(status))
-        })
+            let is_worth_it = prepared.repeat == Repeat::Harmless && problem.class == Class::RetryLater;
+            if !is_worth_it || attempt == backoff::ATTEMPTS {
+                return Err(prepared.error(&problem));
+            }
+            // Past the limit it is the budget that waits.
+            if problem.source != Source::Limit {
+                tokio::time::sleep(backoff::wait(attempt)).await;
+            }
+            failed = Some(problem);
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn attempt<T>(
+        &self,
+        prepared: &Prepared<'_>,
+        read: impl Fn(SecretBytes) -> Result<T, Unfit>,
+    ) -> Result<T, Failure> {
+        let Shared { http, timeouts, budget, requests, .. } = &*self.shared;
+        let pass = || prepared.host.pass(prepared.repeat).ok_or(Failure::Unsent);
+        let mut passage = pass()?;
+        let permit = budget.permit(self.priority).await;
+        if !passage.is_current() {
+            passage = pass()?;
+        }
+        let request = prepared.request.try_clone();
+        let request = request.unwrap_or_else(|| unreachable!("a body in memory can be sent again"));
+        requests.count(self.priority);
+        let outcome = exchange(http, request, *timeouts, prepared.repeat).await.and_then(|answer| {
+            read(answer.body).map_err(|unfit| Problem::of_unfit(&unfit, answer.status, prepared.repeat))
+        });
+        match &outcome {
+            Err(Problem { source: Source::Host, .. }) => passage.failed(),
+            Err(Problem { source: Source::Limit, .. }) => {
+                passage.succeeded();
+                budget.exceeded(&permit);
+            }
+            Ok(_) | Err(Problem { source: Source::Tray, .. }) => {
+                passage.succeeded();
+                budget.answered(&permit);
+            }
+        }
+        outcome.map_err(Failure::Sent)
     }
 }
 
-const MALFORMED_TOKEN: &str = "the token has characters that no token has";
+impl Prepared<'_> {
+    fn error(&self, problem: &Problem) -> TrayError {
+        let Problem { class, reason, status, .. } = *problem;
+        TrayError { class, call: self.name, reason, status }
+    }
+}
 
 /// The header's value, marked so that nothing prints it; `None` if the token can't be one.
 fn bearer(token: &SecretString) -> Option<HeaderValue> {

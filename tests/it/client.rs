@@ -1,5 +1,8 @@
 //! The typed client against the emulator: every call of the contract, and every class of error.
 
+mod answers;
+mod circuit;
+
 use serde_json::{Value, value::RawValue};
 use trayvault::{
     authentication::{AuthenticationId, ExternalUserId, ServiceEnvironmentId, UserId},
@@ -25,6 +28,15 @@ fn raw(json: &str) -> &RawValue {
     serde_json::from_str(json).expect("JSON")
 }
 
+fn config_for(emulator: &Emulator) -> Config {
+    Config {
+        api_url: Some(emulator.api_url()),
+        graphql_url: Some(emulator.graphql_url()),
+        header_timeout: std::time::Duration::from_secs(1),
+        ..Config::default()
+    }
+}
+
 impl Client {
     async fn new() -> Self {
         Self::with(emulator::Config::default()).await
@@ -32,15 +44,13 @@ impl Client {
 
     async fn with(config: emulator::Config) -> Self {
         let emulator = Emulator::start(config).await.expect("an emulator");
-        let config = Config {
-            api_url: Some(emulator.api_url()),
-            graphql_url: Some(emulator.graphql_url()),
-            timeout: std::time::Duration::from_secs(2),
-            ..Config::default()
-        };
-        let tray = Tray::new(&config).expect("a client");
+        let tray = Tray::new(&config_for(&emulator)).expect("a client");
         let master = MasterToken::new(secret(&emulator.tokens().master));
         Self { emulator, tray, master }
+    }
+
+    fn config(&self) -> Config {
+        config_for(&self.emulator)
     }
 
     fn world(&self) -> World {
@@ -226,9 +236,6 @@ async fn each_refusal_has_its_class() {
 
 #[tokio::test]
 async fn an_answer_that_is_lost_is_unknown_for_a_create_and_worth_a_retry_for_the_rest() {
-    let client = Client::new().await;
-    let user = client.user().await;
-    let acting = Acting::EndUser(&user);
     for kind in [
         FaultKind::DropConnection,
         FaultKind::DelayMs(10_000),
@@ -236,14 +243,19 @@ async fn an_answer_that_is_lost_is_unknown_for_a_create_and_worth_a_retry_for_th
         FaultKind::Html,
         FaultKind::TruncatedJson,
     ] {
+        let client = Client::new().await;
+        let user = client.user().await;
+        let acting = Acting::EndUser(&user);
         let before = client.world().authentications().len();
         client.world().add_fault(Fault::after(Call::CreateAuthentication, kind));
         let error = client.create(acting).await.expect_err("lost");
         assert_eq!(error.class, Class::UnknownOutcome, "{kind:?}: {error}");
         assert_eq!(client.world().authentications().len(), before + 1, "{kind:?}: it was created");
-        client.world().add_fault(Fault::before(Call::ListAuthentications, kind));
+        assert_eq!(client.world().requests(Call::CreateAuthentication), 1, "{kind:?}: it was sent once");
+        client.world().add_fault(Fault::before(Call::ListAuthentications, kind).times(3));
         let error = client.tray.authentications(acting).await.expect_err("lost");
         assert_eq!(error.class, Class::RetryLater, "{kind:?}: {error}");
+        assert_eq!(client.world().requests(Call::ListAuthentications), 3, "{kind:?}: it was tried again");
     }
 }
 

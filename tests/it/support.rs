@@ -74,7 +74,7 @@ impl House {
              vault.unlock = {{ key_file = \"{directory}/vault.key\" }}\n\
              tokens = {{ master = {{ file = \"{directory}/master.token\" }}, \
              api_user = {{ file = \"{directory}/api-user.token\" }} }}\n\
-             tray = {{ api_url = \"{api}\", graphql_url = \"{graphql}\", timeout = \"5s\" }}\n\
+             tray = {{ api_url = \"{api}\", graphql_url = \"{graphql}\", header_timeout = \"5s\" }}\n\
              socket.directory = \"{directory}/run\"\n\
              ingest = {{ directory = \"{directory}/drop\", scan_interval = \"1h\", settle = \"1s\" }}\n\
              {}",

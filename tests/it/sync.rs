@@ -301,7 +301,7 @@ fn a_listing_that_breaks_off_removes_nothing() {
     let house = House::ready(OPEN);
     let daemon = house.daemon();
     house.sync();
-    house.world().add_fault(Fault::before(Call::ListAuthentications, FaultKind::TruncatedJson).times(4));
+    house.world().add_fault(Fault::before(Call::ListAuthentications, FaultKind::TruncatedJson).times(1_000));
     let report = house.sync();
     assert_eq!((&report["gone"], &report["failed"]), (&0.into(), &4.into()));
     assert_eq!(in_state(&house, "full").len(), 8);
@@ -327,7 +327,7 @@ fn a_pull_that_fails_after_the_metadata_changed_stays_due() {
     let id = house.upstream("slack").id;
     let name = Some("renamed".to_owned());
     assert!(house.world().alter_authentication(id, trayvault::emulator::Alteration { name, ..Default::default() }));
-    house.world().add_fault(Fault::before(Call::FullRead, FaultKind::Status(503)));
+    house.world().add_fault(Fault::before(Call::FullRead, FaultKind::Status(503)).times(3));
     assert_eq!(house.sync()["failed"], 1);
     assert_eq!(house.sync()["pulled"], 1);
     daemon.stop();

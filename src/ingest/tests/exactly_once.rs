@@ -88,7 +88,7 @@ async fn several_that_could_be_it_are_held_and_others_go_on() {
     let running = host.start();
     world.add_fault(Fault::after(Call::CreateAuthentication, FaultKind::DropConnection));
     world.add_fault(Fault::before(Call::ListAuthentications, FaultKind::DelayMs(1)));
-    world.add_fault(Fault::before(Call::ListAuthentications, FaultKind::Status(503)));
+    world.add_fault(Fault::before(Call::ListAuthentications, FaultKind::Status(503)).times(3));
     host.deliver_json("held", &host.create_document("Acme"));
     host.until("the work", || host.created().len() == 1).await;
     let made = host.created().remove(0);

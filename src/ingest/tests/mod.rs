@@ -73,7 +73,7 @@ impl Host {
         let config = tray::Config {
             api_url: Some(emulator.api_url()),
             graphql_url: Some(emulator.graphql_url()),
-            timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(5),
             ..tray::Config::default()
         };
         let tray = Arc::new(Tray::new(&config).expect("a client"));

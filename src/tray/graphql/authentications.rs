@@ -116,7 +116,7 @@ impl Tray {
         Ok(data.create_user_authentication.authentication_id)
     }
 
-    /// Deletes an authentication the older way. It can't be undone.
+    /// Deletes an authentication the older way, sent once. It can't be undone.
     ///
     /// # Errors
     /// [`TrayError`], by class; `Gone` if it is not there.
@@ -126,10 +126,16 @@ impl Tray {
         struct Input {
             authentication_id: AuthenticationId,
         }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Data {
+            #[serde(rename = "removeAuthentication")]
+            _removed: Option<Removed>,
+        }
+        #[derive(Deserialize)]
+        struct Removed {}
         let input = Input { authentication_id: id };
-        self.mutation(user.secret(), "remove authentication", REMOVE, input, Repeat::Harmless)
-            .await
-            .map(|_: serde::de::IgnoredAny| ())
+        self.mutation(user.secret(), "remove authentication", REMOVE, input, Repeat::Deliberate).await.map(|_: Data| ())
     }
 }
 

@@ -13,7 +13,7 @@ pub use self::{
     users::{NewEndUser, UserCriteria},
 };
 use super::{
-    body::{MALFORMED, parse},
+    body::{Unfit, parse},
     error::{Class, Repeat, TrayError},
     transport::Tray,
 };
@@ -90,21 +90,18 @@ impl Tray {
             query: &'a str,
             variables: V,
         }
-        // Operations fail with HTTP 200.
-        let fail = |(class, reason)| TrayError { class, call, reason, status: Some(200) };
         let request = serde_json::to_vec(&Request { query, variables });
         let request = request.unwrap_or_else(|_| unreachable!("variables have string keys and plain values"));
-        let answer = self.graphql_post(token, call, SecretBytes::new(request), repeat).await?;
-        let envelope: Envelope<'_> = parse(&answer).map_err(|()| fail((repeat.unanswered(), MALFORMED)))?;
-        if let Some(error) = envelope.errors.unwrap_or_default().first() {
-            if error.is_limit() {
-                self.budget().exceeded();
+        let read = |answer: SecretBytes| {
+            // Operations fail with HTTP 200.
+            let envelope: Envelope<'_> = parse(&answer)?;
+            if let Some(error) = envelope.errors.unwrap_or_default().first() {
+                return Err(error.unfit(repeat));
             }
-            return Err(fail(error.class(repeat)));
-        }
-        self.budget().answered();
-        let data = envelope.data.ok_or_else(|| fail((repeat.unanswered(), MALFORMED)))?;
-        serde_json::from_str(data.get()).map_err(|_| fail((repeat.unanswered(), MALFORMED)))
+            let data = envelope.data.ok_or(Unfit::Misshapen)?;
+            serde_json::from_str(data.get()).map_err(|_| Unfit::Misshapen)
+        };
+        self.graphql_post(token, call, SecretBytes::new(request), repeat, read).await
     }
 }
 
@@ -131,22 +128,19 @@ struct Extensions {
 }
 
 impl OperationError {
-    /// The message alone tells the limit from a refusal.
-    fn is_limit(&self) -> bool {
-        self.message == "Rate limit exceeded"
-    }
-
-    fn class(&self, repeat: Repeat) -> (Class, &'static str) {
-        if self.is_limit() {
-            return (Class::RetryLater, "over Tray's request limit");
+    fn unfit(&self, repeat: Repeat) -> Unfit {
+        // The message alone tells the limit from a refusal.
+        if self.message == "Rate limit exceeded" {
+            return Unfit::OverLimit;
         }
-        match (self.extensions.name.as_deref(), self.extensions.code.as_deref()) {
+        let (class, reason) = match (self.extensions.name.as_deref(), self.extensions.code.as_deref()) {
             (_, Some("access_not_allowed")) => (Class::NotPermitted, "the token is not allowed to do this"),
             (_, Some("resource_does_not_exist" | "user_does_not_exist")) => (Class::Gone, "no such thing"),
             (_, Some("resource_already_exists" | "user_already_exists")) => (Class::BadInput, "it exists already"),
             (Some("GraphQLError"), _) => (Class::BadInput, "Tray refuses what was sent"),
             _ => (repeat.unanswered(), "Tray failed"),
-        }
+        };
+        Unfit::Refused(class, reason)
     }
 }
 
@@ -173,9 +167,14 @@ struct PageInfo {
 mod tests {
     use super::*;
 
-    fn class(error: &str) -> Class {
+    /// The class of a refusal; `None` for the limit.
+    fn class(error: &str) -> Option<Class> {
         let error: OperationError = serde_json::from_str(error).expect("an error");
-        error.class(Repeat::MakesAnother).0
+        match error.unfit(Repeat::MakesAnother) {
+            Unfit::Refused(class, _) => Some(class),
+            Unfit::OverLimit => None,
+            Unfit::NotJson | Unfit::Misshapen => panic!("it was read"),
+        }
     }
 
     #[test]
@@ -185,8 +184,8 @@ mod tests {
                 r#"{{"message":"{message}","extensions":{{"name":"PreconditionError","code":"access_not_allowed"}}}}"#
             )
         };
-        assert_eq!(class(&with("Rate limit exceeded")), Class::RetryLater);
-        assert_eq!(class(&with("Not for you")), Class::NotPermitted);
+        assert_eq!(class(&with("Rate limit exceeded")), None);
+        assert_eq!(class(&with("Not for you")), Some(Class::NotPermitted));
     }
 
     #[test]
@@ -194,9 +193,9 @@ mod tests {
         let of = |name: &str, code: &str| {
             class(&format!(r#"{{"message":"m","extensions":{{"name":"{name}","code":{code}}}}}"#))
         };
-        assert_eq!(of("PreconditionError", r#""user_does_not_exist""#), Class::Gone);
-        assert_eq!(of("GraphQLError", "null"), Class::BadInput);
-        assert_eq!(of("InternalError", "null"), Class::UnknownOutcome);
-        assert_eq!(class("{}"), Class::UnknownOutcome);
+        assert_eq!(of("PreconditionError", r#""user_does_not_exist""#), Some(Class::Gone));
+        assert_eq!(of("GraphQLError", "null"), Some(Class::BadInput));
+        assert_eq!(of("InternalError", "null"), Some(Class::UnknownOutcome));
+        assert_eq!(class("{}"), Some(Class::UnknownOutcome));
     }
 }

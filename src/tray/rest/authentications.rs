@@ -4,13 +4,12 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::malformed;
 use crate::{
     authentication::{AuthenticationId, ServiceEnvironmentId},
     secret::SecretBytes,
     tray::{
         body::parse,
-        error::{Class, Repeat, TrayError},
+        error::{Repeat, TrayError},
         token::Acting,
         transport::{Call, Tray},
     },
@@ -83,26 +82,23 @@ impl Tray {
     /// `POST /core/v1/authentications`, sent once.
     ///
     /// # Errors
-    /// [`TrayError`], by class; [`Class::UnknownOutcome`] when it may have been created.
+    /// [`TrayError`], by class; [`Class::UnknownOutcome`](crate::tray::Class::UnknownOutcome) when it may have been created.
     pub async fn create(&self, acting: Acting<'_>, new: &NewAuthentication<'_>) -> Result<AuthenticationId, TrayError> {
         #[derive(Deserialize)]
         struct Created {
             id: AuthenticationId,
         }
-        let name = "create authentication";
         let call = Call {
-            name,
+            name: "create authentication",
             method: Method::POST,
             path: "/core/v1/authentications",
             body: Some(to_json(new)),
             repeat: Repeat::MakesAnother,
         };
-        let answer = self.rest(acting.bearer(), call).await?;
-        let created: Created = parse(&answer).map_err(|()| malformed(name, Class::UnknownOutcome))?;
-        Ok(created.id)
+        self.rest(acting.bearer(), call, |answer| parse::<Created>(&answer)).await.map(|created| created.id)
     }
 
-    /// `PUT /core/v1/authentications/{id}`: the whole of it.
+    /// `PUT /core/v1/authentications/{id}`: the whole of it, sent once.
     ///
     /// # Errors
     /// [`TrayError`], by class.
@@ -117,26 +113,39 @@ impl Tray {
             method: Method::PUT,
             path: &format!("/core/v1/authentications/{id}"),
             body: Some(to_json(replacement)),
-            repeat: Repeat::Harmless,
+            repeat: Repeat::Deliberate,
         };
-        self.rest(acting.bearer(), call).await.map(|_| ())
+        self.rest(acting.bearer(), call, |answer| parse::<Object>(&answer).map(drop)).await
     }
 
-    /// `DELETE /core/v1/authentications/{id}`. It can't be undone.
+    /// `DELETE /core/v1/authentications/{id}`, sent once. It can't be undone.
     ///
     /// # Errors
-    /// [`TrayError`], by class; [`Class::Gone`] if it is not there.
+    /// [`TrayError`], by class; [`Class::Gone`](crate::tray::Class::Gone) if it is not there.
     pub async fn delete(&self, acting: Acting<'_>, id: AuthenticationId) -> Result<(), TrayError> {
         let call = Call {
             name: "delete authentication",
             method: Method::DELETE,
             path: &format!("/core/v1/authentications/{id}"),
             body: None,
-            repeat: Repeat::Harmless,
+            repeat: Repeat::Deliberate,
         };
-        self.rest(acting.bearer(), call).await.map(|_| ())
+        // A page of somebody in between is no deletion.
+        let is_empty = |answer: &SecretBytes| answer.expose_secret().trim_ascii().is_empty();
+        self.rest(
+            acting.bearer(),
+            call,
+            |answer| {
+                if is_empty(&answer) { Ok(()) } else { parse::<Object>(&answer).map(drop) }
+            },
+        )
+        .await
     }
 }
+
+/// An answer of which only the form matters.
+#[derive(Deserialize)]
+struct Object {}
 
 fn to_json(body: &impl Serialize) -> SecretBytes {
     let json = serde_json::to_vec(body);

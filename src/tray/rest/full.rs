@@ -1,16 +1,17 @@
 //! The full read: the one call whose answer holds a secret.
 
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::malformed;
 use crate::{
     authentication::{AuthenticationId, ServiceEnvironmentId},
     secret::SecretBytes,
     tray::{
-        error::{Class, TrayError},
+        body::{MALFORMED, Unfit, parse},
+        error::{Class, Repeat, TrayError},
         token::FullReadPermit,
-        transport::Tray,
+        transport::{Call, Tray},
     },
 };
 
@@ -45,11 +46,11 @@ impl FullAuthentication {
     const CALL: &str = "read authentication in full";
 
     /// Takes an answer that has what the contract requires.
-    fn new(body: SecretBytes, id: AuthenticationId) -> Option<Self> {
-        let view: FullView<'_> = serde_json::from_slice(body.expose_secret()).ok()?;
+    fn new(body: SecretBytes, id: AuthenticationId) -> Result<Self, Unfit> {
+        let view: FullView<'_> = parse(&body)?;
         let is_object = |value: &RawValue| value.get().starts_with('{');
         let whole = view.id == id && is_object(view.user_data) && is_object(view.credentials);
-        whole.then_some(Self(body))
+        if whole { Ok(Self(body)) } else { Err(Unfit::Misshapen) }
     }
 
     /// What the answer says.
@@ -57,7 +58,8 @@ impl FullAuthentication {
     /// # Errors
     /// None that can happen: the answer was read once already.
     pub fn view(&self) -> Result<FullView<'_>, TrayError> {
-        serde_json::from_slice(self.0.expose_secret()).map_err(|_| malformed(Self::CALL, Class::RetryLater))
+        let malformed = TrayError { class: Class::RetryLater, call: Self::CALL, reason: MALFORMED, status: Some(200) };
+        parse(&self.0).map_err(|_| malformed)
     }
 
     /// The answer's JSON text, every field as Tray sent it.
@@ -82,7 +84,7 @@ pub enum Refresh {
 }
 
 impl Tray {
-    /// `GET /core/v1/authentications/{id}/full`.
+    /// `GET /core/v1/authentications/{id}/full`; a forced refresh is sent once.
     ///
     /// # Errors
     /// [`TrayError`], by class. [`Class::NotEnabled`] is told from [`Class::NotPermitted`] by a metadata read, which a
@@ -93,14 +95,13 @@ impl Tray {
         id: AuthenticationId,
         refresh: Refresh,
     ) -> Result<FullAuthentication, TrayError> {
-        let query = match refresh {
-            Refresh::AsItIs => "",
-            Refresh::Force => "?forceRefresh=true",
+        let (query, repeat) = match refresh {
+            Refresh::AsItIs => ("", Repeat::Harmless),
+            Refresh::Force => ("?forceRefresh=true", Repeat::Deliberate),
         };
         let path = format!("/core/v1/authentications/{id}/full{query}");
-        let call = FullAuthentication::CALL;
-        match self.get_bytes(permit.acting().bearer(), call, &path).await {
-            Ok(body) => FullAuthentication::new(body, id).ok_or_else(|| malformed(call, Class::RetryLater)),
+        let call = Call { name: FullAuthentication::CALL, method: Method::GET, path: &path, body: None, repeat };
+        match self.rest(permit.acting().bearer(), call, |body| FullAuthentication::new(body, id)).await {
             Err(error) if error.class == Class::NotPermitted => {
                 Err(match self.authentication(permit.acting(), id).await {
                     Ok(_) => TrayError {
@@ -113,7 +114,7 @@ impl Tray {
                     Err(other) => other,
                 })
             }
-            Err(error) => Err(error),
+            answered => answered,
         }
     }
 }
@@ -127,9 +128,10 @@ mod tests {
         let id = AuthenticationId(uuid::Uuid::from_u128(1));
         let full = |rest: &str| {
             FullAuthentication::new(SecretBytes::new(format!(r#"{{"id":"{id}","name":"n"{rest}}}"#).into_bytes()), id)
+                .is_ok()
         };
-        assert!(full(r#","userData":{},"credentials":{"a":1},"new":true"#).is_some());
-        assert!(full(r#","userData":{}"#).is_none());
-        assert!(full(r#","userData":{},"credentials":"text""#).is_none());
+        assert!(full(r#","userData":{},"credentials":{"a":1},"new":true"#));
+        assert!(!full(r#","userData":{}"#));
+        assert!(!full(r#","userData":{},"credentials":"text""#));
     }
 }

@@ -13,11 +13,11 @@ pub use self::{
     full::{FullAuthentication, FullView, Refresh},
 };
 use super::{
-    body::{MALFORMED, parse},
-    error::{Class, Repeat, TrayError},
+    body::parse,
+    error::{Repeat, TrayError},
     transport::{Call, Tray},
 };
-use crate::secret::{SecretBytes, SecretString};
+use crate::secret::SecretString;
 
 #[derive(Deserialize)]
 struct Elements<T> {
@@ -31,16 +31,7 @@ impl Tray {
         name: &'static str,
         path: &str,
     ) -> Result<T, TrayError> {
-        let answer = self.get_bytes(token, name, path).await?;
-        parse(&answer).map_err(|()| malformed(name, Class::RetryLater))
-    }
-
-    async fn get_bytes(&self, token: &SecretString, name: &'static str, path: &str) -> Result<SecretBytes, TrayError> {
         let call = Call { name, method: Method::GET, path, body: None, repeat: Repeat::Harmless };
-        self.rest(token, call).await
+        self.rest(token, call, |answer| parse(&answer)).await
     }
-}
-
-fn malformed(call: &'static str, class: Class) -> TrayError {
-    TrayError { class, call, reason: MALFORMED, status: Some(200) }
 }
