@@ -2,6 +2,7 @@
 
 mod answers;
 mod circuit;
+mod tls;
 
 use serde_json::{Value, value::RawValue};
 use trayvault::{
