@@ -60,9 +60,11 @@ impl ApiUserToken {
     pub async fn verify(self: &Arc<Self>, tray: &Tray) -> Result<SharedWorkspace, WorkspaceError> {
         let seen = tray.workspaces(&self.0).await.map_err(WorkspaceError::Unverified)?;
         match seen.as_slice() {
-            [one] if one.is_shared() => Ok(SharedWorkspace(Arc::clone(self))),
-            [_] => Err(WorkspaceError::NotShared),
-            _ => Err(WorkspaceError::NotOne),
+            [] => Err(WorkspaceError::NotOne),
+            [one] if one.is("Shared") => Ok(SharedWorkspace(Arc::clone(self))),
+            [one] if !one.is("Organization") => Err(WorkspaceError::NotShared),
+            // The contract: one for a workspace's token, all of them for the organisation's.
+            _ => Err(WorkspaceError::Organisations),
         }
     }
 }
@@ -74,11 +76,26 @@ pub enum WorkspaceError {
     #[error("the API user's workspace could not be verified")]
     Unverified(#[source] TrayError),
     /// It is not a shared workspace.
-    #[error("the API user's workspace is not a shared one")]
+    #[error("the API user's workspace is not a shared one: the token of an API user of a shared workspace is needed")]
     NotShared,
-    /// It sees none or several: not a workspace's token.
-    #[error("the token does not belong to exactly one workspace: it is not an API user's")]
+    /// It is the organisation's token, a master token.
+    #[error("the token is the organisation's master token: that of an API user of a shared workspace is needed")]
+    Organisations,
+    /// It sees no workspace.
+    #[error("the token belongs to no workspace: that of an API user of a shared workspace is needed")]
     NotOne,
+}
+
+impl WorkspaceError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unverified(_) => None,
+            Self::NotShared | Self::Organisations | Self::NotOne => {
+                Some("an API user is made in Tray's UI, in a shared workspace, and its token there")
+            }
+        }
+    }
 }
 
 /// An API user's token whose workspace Tray reported as shared.

@@ -191,9 +191,13 @@ async fn a_shared_workspace_is_verified_and_acts_on_its_own() {
     assert!(client.tray.full(acting.permit(), listed[0].id, Refresh::AsItIs).await.is_ok());
     let other = AuthenticationId(client.world().authentications()[0].id);
     assert_eq!(client.tray.authentication(acting, other).await.expect_err("not its own").class, Class::Gone);
-    for wrong in [&client.emulator.tokens().personal_api_user, &client.emulator.tokens().master] {
+    let tokens = client.emulator.tokens();
+    for (wrong, what) in [(&tokens.personal_api_user, "is not a shared one"), (&tokens.master, "the organisation's")] {
         let token = std::sync::Arc::new(ApiUserToken::new(secret(wrong)));
-        assert!(token.verify(&client.tray).await.is_err());
+        let error = token.verify(&client.tray).await.err().expect("the wrong token");
+        let text = error.to_string();
+        assert!(text.contains(what) && text.contains("an API user of a shared workspace is needed"), "{text}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("in a shared workspace")));
     }
 }
 

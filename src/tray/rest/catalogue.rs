@@ -80,13 +80,13 @@ pub(in crate::tray) struct Workspace {
 }
 
 impl Workspace {
-    /// Whether its type is *Shared*. The wire form is unstated: a string of any case, or an object that names it.
-    pub(in crate::tray) fn is_shared(&self) -> bool {
+    /// Whether this is its type. The wire form is unstated: a string of any case, or an object that names it.
+    pub(in crate::tray) fn is(&self, kind: &str) -> bool {
         let name = match &self.kind {
             serde_json::Value::Object(object) => object.get("name").or_else(|| object.get("type")),
             other => Some(other),
         };
-        name.and_then(serde_json::Value::as_str).is_some_and(|name| name.eq_ignore_ascii_case("shared"))
+        name.and_then(serde_json::Value::as_str).is_some_and(|name| name.eq_ignore_ascii_case(kind))
     }
 }
 
@@ -151,11 +151,16 @@ mod tests {
 
     #[test]
     fn a_workspace_type_is_known_in_every_wire_form() {
-        let shared = |kind: &str| {
-            let text = format!(r#"{{"id":"1","name":"n","type":{kind}}}"#);
-            serde_json::from_str::<Workspace>(&text).expect("a workspace").is_shared()
+        let is = |kind: &str, form: &str| {
+            let text = format!(r#"{{"id":"1","name":"n","type":{form}}}"#);
+            serde_json::from_str::<Workspace>(&text).expect("a workspace").is(kind)
         };
-        assert!(shared(r#""Shared""#) && shared(r#""SHARED""#) && shared(r#"{"name":"Shared"}"#));
-        assert!(!shared(r#""Personal""#) && !shared(r#"{"name":"Organization"}"#) && !shared("null"));
+        for form in [r#""Shared""#, r#""SHARED""#, r#"{"name":"Shared"}"#, r#"{"type":"shared"}"#] {
+            assert!(is("Shared", form) && !is("Organization", form), "{form}");
+        }
+        for form in [r#""Personal""#, r#"{"name":"ORGANIZATION"}"#, "null", "5"] {
+            assert!(!is("Shared", form), "{form}");
+        }
+        assert!(is("Organization", r#"{"name":"ORGANIZATION"}"#));
     }
 }

@@ -174,6 +174,24 @@ async fn a_malformed_answer_is_an_error_of_a_class_and_is_not_quoted() {
     }
 }
 
+/// The kinds are unstated in their form, and clear in what they mean.
+#[tokio::test]
+async fn what_a_token_sees_tells_which_it_is() {
+    for (body, what) in [
+        (r#"{"elements":[{"type":"ORGANIZATION"}]}"#, "the organisation's master token"),
+        (r#"{"elements":[{"type":{"name":"organization"}}]}"#, "the organisation's master token"),
+        (r#"{"elements":[{"type":"Shared"},{"type":"Shared"}]}"#, "the organisation's master token"),
+        (r#"{"elements":[{"type":"Embedded"}]}"#, "is not a shared one"),
+        (r#"{"elements":[]}"#, "belongs to no workspace"),
+    ] {
+        let url = always(body).await;
+        let config = Config { api_url: Some(url.clone()), graphql_url: Some(url), ..Config::default() };
+        let tray = Tray::new(&config).expect("a client");
+        let error = Arc::new(ApiUserToken::new(secret("a"))).verify(&tray).await.err().expect(body);
+        assert!(error.to_string().contains(what), "{body}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_is_compressed_endless_slow_or_of_another_shape_is_not_waited_for() {
     for kind in [FaultKind::WrongType, FaultKind::Gzip, FaultKind::SlowBody, FaultKind::Huge] {
