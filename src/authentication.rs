@@ -156,4 +156,7 @@ pub struct Metadata {
     pub service: Option<Service>,
     /// The service environment; Tray may not say.
     pub environment: Option<Environment>,
+    /// Its scopes, where they were asked for: a list does not have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
 }

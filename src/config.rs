@@ -399,6 +399,7 @@ mod tests {
         name = "a"
         effect = "deny"
         principals = []
+        scopes = []
         owners = []
         services = []
         environments = []

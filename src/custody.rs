@@ -34,7 +34,7 @@ pub struct Custody {
     /// The keys.
     pub keyring: Arc<Keyring>,
     /// Who holds the tokens.
-    pub principals: Arc<Principals>,
+    pub principals: Principals,
     /// What is sealed.
     pub cache: Cache,
     /// What is sealed, too.
@@ -96,6 +96,9 @@ pub enum TokenError {
     /// It is not text.
     #[error("the {0} is not a token")]
     NotText(&'static str, #[source] NotText),
+    /// One token is given as two kinds.
+    #[error("tokens.master and tokens.api_user are the same token")]
+    Same,
 }
 
 impl TokenError {
@@ -104,6 +107,12 @@ impl TokenError {
         match self {
             Self::Unreadable(_, error) => error.hint(),
             Self::NotText(..) => None,
+            Self::Same => Some(
+                "tokens.master takes the organisation's master token, which an admin of it makes in Tray's UI; \
+                 tokens.api_user the token of an API user, who is made in a shared workspace; leave out the one you \
+                 don't have"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -116,6 +125,11 @@ pub fn read_tokens(tokens: &config::Tokens) -> Result<Tokens, TokenError> {
     let config::Tokens { master, api_user } = tokens;
     let master = master.as_ref().map(|from| token("master token", from)).transpose()?;
     let api_user = api_user.as_ref().map(|from| token("API user's token", from)).transpose()?;
+    if let (Some(master), Some(api_user)) = (&master, &api_user)
+        && master.is_same(api_user)
+    {
+        return Err(TokenError::Same);
+    }
     Ok(Tokens::new(master.map(MasterToken::new), api_user.map(ApiUserToken::new)))
 }
 

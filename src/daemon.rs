@@ -18,14 +18,17 @@ use crate::{
     clauses::clauses,
     config::{Config, ConfigError},
     custody::{self, Custody, TokenError},
+    feed::Feed,
+    freshness::Freshness,
     ingest::{self, Ingest, IngestError},
     logging, offline,
     policy::Policy,
     principals::Principals,
+    requests::{CycleRequest, Requests},
     socket::{Api, BindError, Endpoint, Server},
-    status::{Board, SyncRequest},
+    status::Board,
     stores::{self, Stores, StoresError},
-    sync::{self, Sync},
+    sync,
     system::{
         accounts,
         files::{self, FileError},
@@ -33,7 +36,7 @@ use crate::{
         secret_memory::{self, Protection},
     },
     task::{Drained, Tasks},
-    tray::{SetUpError, Tray},
+    tray::{Priority, SetUpError, Tray},
     unlock::UnlockError,
     vault::{Cache, Locked, VaultError},
 };
@@ -41,8 +44,8 @@ use crate::{
 /// How long the tasks have to end after a signal; systemd's default is to wait for 90 s.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 
-/// Synchronisations that may wait for the one under way.
-const SYNC_REQUESTS: usize = 64;
+/// Requests to synchronisation that may wait, of each kind.
+const REQUESTS: usize = 64;
 
 /// Why the daemon did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -127,8 +130,9 @@ impl DaemonError {
 ///
 /// # Errors
 /// [`DaemonError`].
-pub fn run(config_path: &Path, accept_rollback: bool) -> Result<(), DaemonError> {
-    let config = Config::load(config_path)?;
+pub fn run(config_path: &Path, accept_rollback: bool, offline: bool) -> Result<(), DaemonError> {
+    let mut config = Config::load(config_path)?;
+    config.tray.offline |= offline;
     logging::start(config.log.level.into());
     memory::forbid_dumps().map_err(|source| DaemonError::System("the process can't be made undumpable", source))?;
     let signals = signals()?;
@@ -147,9 +151,10 @@ struct Daemon {
     cache: Cache,
     custody: Arc<Custody>,
     board: Board,
-    sync_requests: mpsc::Sender<SyncRequest>,
+    requests: Requests,
     policy: watch::Sender<Arc<Policy>>,
     sync_config: watch::Sender<sync::Config>,
+    freshness: watch::Sender<Freshness>,
     tasks: Tasks,
     /// Held as long as this daemon works on its state.
     _lock: File,
@@ -169,19 +174,22 @@ impl Daemon {
         };
         let keyring = unlocked.into_keyring();
         audit.record(&Event::new(Action::Unlock, Outcome::Done))?;
-        let board = Board::new(Timestamp::now());
+        let tray = Tray::new(&config.tray)?;
+        let board = Board::new(Timestamp::now(), {
+            let tray = tray.clone();
+            move || tray.standing()
+        });
         let Stores { cache, journal } =
             stores::open(&config.state_directory, &keyring, &audit, &board, accept_rollback)?;
         audit.record_synced(&Event::new(Action::Start, Outcome::Done))?;
-        let tray = Arc::new(Tray::new(&config.tray)?);
         let tokens = custody::read_tokens(&config.tokens)?;
-        let principals = Arc::new(Principals::new(Arc::clone(&tray), cache.clone(), audit.clone(), tokens));
+        let principals = Principals::new(tray.clone(), cache.clone(), audit.clone(), tokens);
         let custody = Arc::new(Custody {
             state_directory: config.state_directory.clone(),
             unlock: config.vault.unlock.clone(),
             tokens: config.tokens.clone(),
             keyring,
-            principals: Arc::clone(&principals),
+            principals: principals.clone(),
             cache: cache.clone(),
             journal: journal.clone(),
             audit: audit.clone(),
@@ -192,16 +200,19 @@ impl Daemon {
 
         let policy = watch::Sender::new(Arc::new(config.policy(config_path)?));
         let sync_config = watch::Sender::new(config.sync.clone());
-        let (sync_requests, requests) = mpsc::channel(SYNC_REQUESTS);
+        let ((cycles, cycle_requests), (parts, part_requests)) = (mpsc::channel(REQUESTS), mpsc::channel(REQUESTS));
+        let requests = Requests { cycles, parts };
+        let feed = Feed::default();
         let ingest = ingest::Dependencies {
             journal,
-            tray: Arc::clone(&tray),
-            principals: Arc::clone(&principals),
+            tray: tray.at(Priority::Ingest),
+            principals: principals.at(Priority::Ingest),
             cache: cache.clone(),
-            sync: sync_requests.clone(),
+            sync: requests.parts.clone(),
             audit: audit.clone(),
             policy: policy.subscribe(),
             board: board.clone(),
+            feed: feed.clone(),
         };
         let ingest = Ingest::open(config.ingest.clone(), ingest)?;
         let sync = sync::Dependencies {
@@ -210,15 +221,21 @@ impl Daemon {
             cache: cache.clone(),
             audit: audit.clone(),
             policy: policy.subscribe(),
+            config: sync_config.subscribe(),
+            board: board.clone(),
+            feed: feed.clone(),
         };
-        let sync = Sync::new(sync_config.subscribe(), sync, requests, board.clone());
+        let (sync, refresher) = sync::tasks(sync, cycle_requests, part_requests);
+        let freshness = watch::Sender::new(config.sync.freshness());
         let api = Api {
             cache: cache.clone(),
             custody: Arc::clone(&custody),
             audit: audit.clone(),
             policy: policy.subscribe(),
             board: board.clone(),
-            sync: sync_requests.clone(),
+            requests: requests.clone(),
+            freshness: freshness.subscribe(),
+            feed,
         };
         let server = Server::new(endpoint(&config)?, api);
 
@@ -227,6 +244,7 @@ impl Daemon {
         let shutdown = tasks.shutdown();
         tasks.spawn("ingest", ingest.run(shutdown.clone()));
         tasks.spawn("sync", sync.run(shutdown.clone()));
+        tasks.spawn("refresh", refresher.run(shutdown.clone()));
         tasks.spawn("reseal", Arc::clone(&custody).reseal(shutdown.clone()));
         tasks.spawn("socket", server.run(shutdown));
         let config_path = config_path.to_owned();
@@ -237,9 +255,10 @@ impl Daemon {
             cache,
             custody,
             board,
-            sync_requests,
+            requests,
             policy,
             sync_config,
+            freshness,
             tasks,
             _lock: lock,
         })
@@ -295,9 +314,10 @@ impl Daemon {
                     old.clone_from(&new.sync);
                     changed
                 });
+                self.freshness.send_replace(new.sync.freshness());
                 // What new rules forbid is destroyed at once, and what they permit is pulled. A queue that is full is
                 // one that leads to a synchronisation anyway.
-                let _ = self.sync_requests.try_send(SyncRequest::everything().0);
+                let _ = self.requests.cycles.try_send(CycleRequest::new(false).0);
                 tracing::info!("reloaded the configuration");
                 Outcome::Done
             }

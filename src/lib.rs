@@ -9,8 +9,9 @@
 //! - [`vault`] seals them, with [`crypto`], into a cache; [`stores`] opens it and the journal, [`custody`] locks, unlocks
 //!   and rotates the keys;
 //! - [`socket`] answers callers that [`policy`] names, and [`audit`] records all of it first;
-//! - [`status`] is what the tasks say of themselves, [`cli`] what a person sees, [`offline`], [`check`] and
-//!   [`backup`] what needs no daemon;
+//! - [`requests`] is what tasks ask of synchronisation, [`freshness`] what a value's age means, [`feed`] and [`status`]
+//!   what the tasks say of themselves;
+//! - [`cli`] is what a person sees, [`offline`], [`check`] and [`backup`] what needs no daemon;
 //! - [`secret`] and [`authentication`] are the vocabulary, [`system`] the operating system.
 
 pub mod audit;
@@ -26,13 +27,17 @@ pub mod daemon;
 mod duration;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+pub mod feed;
+pub mod freshness;
 pub mod ingest;
+mod lately;
 mod logging;
 pub mod offline;
 mod percent;
 mod pointer;
 pub mod policy;
 pub mod principals;
+pub mod requests;
 pub mod secret;
 pub mod socket;
 pub mod source;

@@ -177,6 +177,11 @@ impl SecretString {
         Self::copy_of(self.expose_secret())
     }
 
+    /// Whether both are the same text; how long that takes says nothing of where they differ.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.bytes().ct_eq(other.0.bytes()).into()
+    }
+
     /// The text itself.
     pub fn expose_secret(&self) -> &str {
         #[expect(clippy::expect_used, reason = "it was copied from text")]

@@ -4,19 +4,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 
-use crate::authentication::Owner;
+use crate::tray;
 
 /// The board. Cheap to clone.
 #[derive(Clone)]
-pub struct Board(Arc<Mutex<Posted>>);
+pub struct Board(Arc<Mutex<Posted>>, Arc<dyn Fn() -> tray::Standing + Send + Sync>);
 
 /// What the tasks have posted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Posted {
     /// When the daemon started.
     pub started_at: Timestamp,
+    /// How Tray answers.
+    pub tray: tray::Standing,
     /// How synchronisation goes.
     pub sync: SyncStatus,
     /// How the drop directory goes.
@@ -32,10 +33,35 @@ pub struct Posted {
 pub struct SyncStatus {
     /// Whether a cycle is under way.
     pub running: bool,
+    /// How far it is.
+    pub progress: Option<Progress>,
     /// The last cycle that ended.
     pub last: Option<CycleReport>,
     /// When the next one is due.
     pub next_at: Option<Timestamp>,
+}
+
+/// How far a cycle is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What it is at.
+    pub phase: Phase,
+    /// Principals whose lists were read, or authentications that were pulled.
+    pub done: usize,
+    /// All of them.
+    pub total: usize,
+    /// When this phase began.
+    pub since: Timestamp,
+}
+
+/// What a cycle is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It reads the principals' lists.
+    Listing,
+    /// It pulls in full what is due.
+    Pulling,
 }
 
 /// How far re-sealing is.
@@ -64,8 +90,14 @@ pub struct CycleReport {
     pub not_permitted: usize,
     /// Gone since the last cycle.
     pub gone: usize,
+    /// Removals that were held back: more than a cycle may do unasked.
+    pub held_back: usize,
+    /// Principals for whom the full read is not enabled.
+    pub not_enabled: usize,
     /// Pulls or lists that failed.
     pub failed: usize,
+    /// Requests to Tray while it ran, but for those of the drop directory and of callers.
+    pub requests: u64,
     /// What stands in the way, with what to do about it.
     pub problems: Vec<Problem>,
 }
@@ -95,16 +127,17 @@ pub struct IngestStatus {
 }
 
 impl Board {
-    /// An empty board.
-    pub fn new(started_at: Timestamp) -> Self {
+    /// An empty board; `tray` says how Tray answers, whenever the board is read.
+    pub fn new(started_at: Timestamp, tray: impl Fn() -> tray::Standing + Send + Sync + 'static) -> Self {
         let posted = Posted {
             started_at,
+            tray: tray(),
             sync: SyncStatus::default(),
             ingest: IngestStatus::default(),
             resealing: None,
             problems: Vec::new(),
         };
-        Self(Arc::new(Mutex::new(posted)))
+        Self(Arc::new(Mutex::new(posted)), Arc::new(tray))
     }
 
     /// Changes what is on the board.
@@ -114,27 +147,7 @@ impl Board {
 
     /// What is on the board.
     pub fn read(&self) -> Posted {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// A request for a synchronisation now.
-pub struct SyncRequest {
-    /// Whose authentications; everybody's without one.
-    pub owner: Option<Owner>,
-    /// Where the report of a cycle that began after the request goes. Nobody may be waiting for it.
-    pub report: oneshot::Sender<CycleReport>,
-}
-
-impl SyncRequest {
-    /// Asks for everything, and for the report.
-    pub fn everything() -> (Self, oneshot::Receiver<CycleReport>) {
-        let (report, answer) = oneshot::channel();
-        (Self { owner: None, report }, answer)
-    }
-
-    /// Asks for one owner's authentications, and for no report.
-    pub fn of(owner: Owner) -> Self {
-        Self { owner: Some(owner), report: oneshot::channel().0 }
+        let posted = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Posted { tray: self.1(), ..posted }
     }
 }

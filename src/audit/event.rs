@@ -65,6 +65,9 @@ pub enum Action {
     /// An authentication was read in full from Tray.
     #[serde(rename = "authentication.pull")]
     Pull,
+    /// Tray refuses a principal: what it has is not answered any more.
+    #[serde(rename = "principal.refuse")]
+    RefusePrincipal,
     /// A held secret was destroyed.
     #[serde(rename = "authentication.destroy")]
     Destroy,
@@ -74,9 +77,18 @@ pub enum Action {
     /// A local caller asked for a secret.
     #[serde(rename = "authentication.read")]
     Read,
+    /// A local caller asked for a pull, or reported that a credential was rejected.
+    #[serde(rename = "authentication.refresh")]
+    Refresh,
     /// A local caller asked for a synchronisation.
     #[serde(rename = "sync.request")]
     RequestSync,
+    /// A local caller confirmed that a synchronisation may remove more than its share.
+    #[serde(rename = "sync.confirm_removals")]
+    ConfirmRemovals,
+    /// A local caller listens to events.
+    #[serde(rename = "events.subscribe")]
+    Subscribe,
     /// A dropped file was claimed and read.
     #[serde(rename = "ingest.claim")]
     Claim,

@@ -19,6 +19,7 @@ mod status;
 mod sync;
 #[cfg(feature = "emulator")]
 mod trial;
+mod why;
 
 use std::{
     io::{self, Write},
@@ -78,6 +79,9 @@ enum Command {
     Get(get::Arguments),
     /// Synchronise with Tray now
     Sync(sync::Arguments),
+    /// Explain a decision by the rule that made it
+    #[command(subcommand)]
+    Why(why::Command),
     /// Wipe the daemon's keys and tokens: it answers no secret until it is unlocked
     Lock(lock::Arguments),
     /// Unlock the daemon's vault again
@@ -202,6 +206,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::List(arguments) => list::run(arguments),
         Command::Get(arguments) => get::run(arguments),
         Command::Sync(arguments) => sync::run(arguments),
+        Command::Why(command) => why::run(command),
         Command::Lock(arguments) => lock::lock(arguments),
         Command::Unlock(arguments) => lock::unlock(arguments),
         Command::Key(command) => key::run(command),

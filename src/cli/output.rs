@@ -60,18 +60,18 @@ impl Rows {
 /// A time as the span from or to now, such as `5m ago` or `in 2h`; a dash for none.
 pub(super) fn relative(at: Option<Timestamp>, now: Timestamp) -> String {
     let Some(at) = at else { return "-".to_owned() };
-    let span = at.duration_since(now);
-    let text = coarse(span.abs());
-    if span.is_negative() || span.is_zero() { format!("{text} ago") } else { format!("in {text}") }
+    let away = at.duration_since(now);
+    let text = span(away.abs());
+    if away.is_negative() || away.is_zero() { format!("{text} ago") } else { format!("in {text}") }
 }
 
 /// How long ago something was, such as `5m`; a dash for never.
 pub(super) fn age(at: Option<Timestamp>, now: Timestamp) -> String {
-    at.map_or_else(|| "-".to_owned(), |at| coarse(now.duration_since(at).abs()))
+    at.map_or_else(|| "-".to_owned(), |at| span(now.duration_since(at).abs()))
 }
 
 /// A span in its largest unit, rounded.
-fn coarse(span: SignedDuration) -> String {
+pub(super) fn span(span: SignedDuration) -> String {
     match span.as_secs() {
         seconds @ ..60 => format!("{seconds}s"),
         seconds @ 60..3_570 => format!("{}m", (seconds + 30) / 60),

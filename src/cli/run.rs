@@ -12,10 +12,14 @@ pub(super) struct Arguments {
     /// Go on, this once, with a cache or a journal from before what the audit log knows of
     #[arg(long)]
     accept_rollback: bool,
+    /// Never ask Tray: answer from the sealed cache only, and let the drop directory wait
+    #[arg(long)]
+    offline: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    daemon::run(&arguments.configured.config, arguments.accept_rollback).map_err(|error| {
+    let Arguments { configured, accept_rollback, offline } = arguments;
+    daemon::run(&configured.config, *accept_rollback, *offline).map_err(|error| {
         let code = match error {
             DaemonError::Config(_) | DaemonError::Unlock(_) | DaemonError::Token(_) => Code::Config,
             DaemonError::Offline(ref error) => return super::init::failure(error),

@@ -1,6 +1,10 @@
 //! `trayvault status`.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal, Write as _},
+    time::Duration,
+};
 
 use clap::Args;
 use hyper::Method;
@@ -8,12 +12,21 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Connected, Failure, api, output};
-use crate::status::{CycleReport, Posted, Problem, Resealing};
+use crate::{
+    status::{CycleReport, Phase, Posted, Problem, Progress, Resealing},
+    tray::{Circuit, Standing},
+};
+
+/// The time from one look to the next.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     connected: Connected,
+    /// Look again every second, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
     /// Print the daemon's answer as JSON
     #[arg(long)]
     json: bool,
@@ -38,36 +51,57 @@ struct Counts {
     not_enabled: u64,
     gone: u64,
     damaged: u64,
+    refused: u64,
     users: u64,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let status: Status = api::ask(&arguments.connected, Method::GET, "/v1/status")?;
-    if arguments.json { output::json(&status) } else { print(&status, Timestamp::now()) }
+    loop {
+        let status: Status = api::ask(&arguments.connected, Method::GET, "/v1/status")?;
+        if arguments.watch && io::stdout().is_terminal() {
+            // Cursor home, and everything after it cleared (ECMA-48, CUP and ED).
+            io::stdout().lock().write_all(b"\x1b[H\x1b[2J")?;
+        }
+        if arguments.json {
+            output::json(&status)?
+        } else {
+            print(&status, Timestamp::now())?
+        }
+        if !arguments.watch {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
 }
 
 fn print(status: &Status, now: Timestamp) -> Result<(), Failure> {
-    let Counts { full, pending, not_permitted, not_enabled, gone, damaged, users } = &status.authentications;
-    let Posted { started_at, sync, ingest, resealing, problems } = &status.posted;
+    let Counts { full, pending, not_permitted, not_enabled, gone, damaged, refused, users } = &status.authentications;
+    let Posted { started_at, tray, sync, ingest, resealing, problems } = &status.posted;
     let mut table = output::Rows::new(["what", "how it stands"]);
     table.add(["daemon", &format!("version {}, up since {started_at:.0}", status.version)]);
     let epoch = status.epoch.map(|epoch| format!(", epoch {epoch}")).unwrap_or_default();
     let resealing = resealing.map(|Resealing { done, total }| format!(", {done} of {total} records re-sealed"));
     table.add(["vault", &format!("{}{epoch}{}", status.vault, resealing.unwrap_or_default())]);
+    table.add(["tray", &describe_tray(tray)]);
     table.add(["end users", &users.to_string()]);
-    let damaged = if *damaged > 0 { format!(", {damaged} damaged") } else { String::new() };
+    let few = |count: u64, what| if count > 0 { format!(", {count} {what}") } else { String::new() };
+    let (refused, damaged) = (few(*refused, "refused"), few(*damaged, "damaged"));
     table.add([
         "authentications",
         &format!(
             "{full} held in full, {not_permitted} not permitted, {not_enabled} not enabled, {pending} pending, {gone} \
-             gone{damaged}"
+             gone{refused}{damaged}"
         ),
     ]);
     let last = sync.last.as_ref().map_or_else(
         || "none yet".to_owned(),
         |last| format!("{}: {}", output::relative(Some(last.ended_at), now), describe(last)),
     );
-    let next = if sync.running { "under way".to_owned() } else { output::relative(sync.next_at, now) };
+    let next = match sync.progress {
+        Some(progress) => describe_progress(&progress, now),
+        None if sync.running => "under way".to_owned(),
+        None => output::relative(sync.next_at, now),
+    };
     table.add(["last synchronisation", &last]);
     table.add(["next synchronisation", &next]);
     table.add([
@@ -85,15 +119,71 @@ fn print(status: &Status, now: Timestamp) -> Result<(), Failure> {
     table.print()
 }
 
+/// How Tray answers, in a line.
+fn describe_tray(tray: &Standing) -> String {
+    let Standing { offline, hosts, budget, requests } = tray;
+    if *offline {
+        return "offline: it is not asked".to_owned();
+    }
+    let mut text = String::new();
+    for host in hosts.iter().filter(|host| host.circuit != Circuit::Closed) {
+        let again = host.retry_in_seconds.map(|seconds| format!(", asked again in {seconds}s")).unwrap_or_default();
+        // Writing to a String can't fail.
+        let _ = write!(text, "{} does not answer{again}; ", host.host);
+    }
+    if text.is_empty() {
+        text.push_str("answers; ");
+    }
+    if let Some(seconds) = budget.paused_for_seconds {
+        let _ = write!(text, "over its limit, paused for {seconds}s; ");
+    }
+    let _ = write!(text, "{} requests so far, {} waiting", requests.total(), budget.waiting);
+    text
+}
+
+/// How far a cycle is, with its rate and the time that is left at that rate.
+fn describe_progress(progress: &Progress, now: Timestamp) -> String {
+    let Progress { phase, done, total, since } = progress;
+    let what = match phase {
+        Phase::Listing => "lists read",
+        Phase::Pulling => "pulled",
+    };
+    let seconds = now.duration_since(*since).as_secs_f64();
+    let mut text = format!("under way: {done} of {total} {what}");
+    if *done > 0 && seconds >= 1.0 {
+        #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
+        let (rate, rest) = (*done as f64 / seconds, total.saturating_sub(*done) as f64);
+        let left = output::span(jiff::SignedDuration::from_secs_f64(rest / rate));
+        let _ = write!(text, ", {rate:.1}/s, {left} left");
+    }
+    text
+}
+
 /// One cycle in a line.
 pub(super) fn describe(report: &CycleReport) -> String {
-    let CycleReport { principals, listed, pulled, not_permitted, gone, failed, .. } = report;
+    let CycleReport { principals, listed, pulled, not_permitted, gone, held_back, failed, requests, .. } = report;
     let mut text = format!("{listed} listed (owners: {principals}), {pulled} pulled");
-    for (count, what) in [(not_permitted, "not permitted"), (gone, "gone"), (failed, "failed")] {
+    for (count, what) in
+        [(not_permitted, "not permitted"), (gone, "gone"), (held_back, "held back"), (failed, "failed")]
+    {
         if *count > 0 {
             // Writing to a String can't fail.
             let _ = write!(text, ", {count} {what}");
         }
     }
+    let _ = write!(text, ", with {requests} requests");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_has_a_rate_and_a_time_left() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let progress = |done| Progress { phase: Phase::Pulling, done, total: 8_000, since: at(0) };
+        assert_eq!(describe_progress(&progress(0), at(50)), "under way: 0 of 8000 pulled");
+        assert_eq!(describe_progress(&progress(1_500), at(50)), "under way: 1500 of 8000 pulled, 30.0/s, 4m left");
+    }
 }

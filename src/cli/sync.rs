@@ -10,13 +10,17 @@ use crate::status::CycleReport;
 pub(super) struct Arguments {
     #[command(flatten)]
     connected: Connected,
+    /// Let it remove more than a synchronisation may remove unasked: Tray is right
+    #[arg(long)]
+    confirm_removals: bool,
     /// Print the daemon's report as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let report: CycleReport = api::ask(&arguments.connected, Method::POST, "/v1/sync")?;
+    let query = if arguments.confirm_removals { "?confirm_removals=true" } else { "" };
+    let report: CycleReport = api::ask(&arguments.connected, Method::POST, &format!("/v1/sync{query}"))?;
     if arguments.json {
         output::json(&report)?;
     } else {

@@ -17,7 +17,7 @@ const LIFETIME: Duration = Duration::from_secs(5 * 60);
 
 /// What is known of services' environments.
 pub(super) struct Environments {
-    principals: Arc<Principals>,
+    principals: Principals,
     known: Mutex<HashMap<(String, u32), Known>>,
 }
 
@@ -37,7 +37,7 @@ pub(super) enum Found {
 
 impl Environments {
     /// Nothing is known yet.
-    pub(super) fn new(principals: Arc<Principals>) -> Self {
+    pub(super) fn new(principals: Principals) -> Self {
         Self { principals, known: Mutex::default() }
     }
 

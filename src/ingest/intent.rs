@@ -101,6 +101,18 @@ pub(super) enum Effect {
     Deleted,
 }
 
+impl Effect {
+    /// Its name, as receipts have it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Adopted => "adopted",
+            Self::Updated => "updated",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
 /// It will not be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rejected {
@@ -208,6 +220,7 @@ impl Creation {
             owner: owner.clone(),
             service: self.service.clone(),
             environment: self.title.as_ref().map(environment),
+            scopes: None,
         }
     }
 }

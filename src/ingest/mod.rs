@@ -47,9 +47,11 @@ pub use self::{
 };
 use crate::{
     audit::AuditLog,
+    feed::Feed,
     policy::Policy,
     principals::Principals,
-    status::{Board, SyncRequest},
+    requests::PartRequest,
+    status::Board,
     task::{Shutdown, TaskError},
     tray::Tray,
     vault::Cache,
@@ -125,19 +127,21 @@ pub struct Dependencies {
     /// What it has taken in.
     pub journal: Journal,
     /// The client.
-    pub tray: Arc<Tray>,
+    pub tray: Tray,
     /// Who it acts as.
-    pub principals: Arc<Principals>,
+    pub principals: Principals,
     /// What the daemon knows of authentications; it is told what was done.
     pub cache: Cache,
     /// Where a synchronisation of what was done is asked for.
-    pub sync: mpsc::Sender<SyncRequest>,
+    pub sync: mpsc::Sender<PartRequest>,
     /// Where every step is recorded.
     pub audit: AuditLog,
     /// The policy in force, for the full read that an update in part takes.
     pub policy: channel::Receiver<Arc<Policy>>,
     /// Where it posts how it goes.
     pub board: Board,
+    /// Where it tells what became of each document.
+    pub feed: Feed,
 }
 
 /// Why ingest can't start.
@@ -172,11 +176,11 @@ impl Ingest {
     /// # Errors
     /// [`IngestError`].
     pub fn open(config: Config, deps: Dependencies) -> Result<Self, IngestError> {
-        let Dependencies { journal, tray, principals, cache, sync, audit, policy, board } = deps;
+        let Dependencies { journal, tray, principals, cache, sync, audit, policy, board, feed } = deps;
         let Some(directory) = config.directory.clone() else { return Ok(Self { config, board, line: None }) };
         let layout = Layout::new(directory);
         layout.prepare()?;
-        let environments = Environments::new(Arc::clone(&principals));
+        let environments = Environments::new(principals.clone());
         let planner = Planner { tray, principals, cache, audit: audit.clone(), policy, environments };
         let intake = Intake {
             layout: layout.clone(),
@@ -184,7 +188,7 @@ impl Ingest {
             audit: audit.clone(),
             max_size: config.max_size,
         };
-        let upstream = Upstream { planner, journal, layout, audit, sync, settle: config.settle };
+        let upstream = Upstream { planner, journal, layout, audit, sync, feed, settle: config.settle };
         let line = Line { intake, upstream, watch: Watch::default(), retries: Retries::default() };
         Ok(Self { config, board, line: Some(line) })
     }

@@ -24,8 +24,8 @@ use crate::{
 
 /// What plans.
 pub(super) struct Planner {
-    pub(super) tray: Arc<Tray>,
-    pub(super) principals: Arc<Principals>,
+    pub(super) tray: Tray,
+    pub(super) principals: Principals,
     pub(super) cache: Cache,
     pub(super) audit: AuditLog,
     pub(super) policy: watch::Receiver<Arc<Policy>>,

@@ -66,6 +66,7 @@ impl Upstream {
                 self.settled(slip, &intent.state, None, Outcome::Failed, because)?;
                 let sent = intent.state.clone();
                 self.journal.advance(intent, Held { sent, candidates }).await?;
+                self.tell("held", None);
                 Ok(Progress::Held)
             }
         }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     audit::{Action, Event, Outcome, Target},
     authentication::{AuthenticationId, Owner},
-    status::SyncRequest,
+    requests::PartRequest,
     vault::{GoneReason, State, Write},
 };
 
@@ -45,12 +45,14 @@ impl Upstream {
             tracing::warn!(intent = %intent.slip.id, %error, "the cache does not know of it yet");
         }
         // A queue that is full is one that leads to a synchronisation anyway.
-        let _ = self.sync.try_send(SyncRequest::of(sent.owner.clone()));
+        let _ = self.sync.try_send(PartRequest::Owner(sent.owner.clone()));
         outcome::write_receipt(&self.layout, &intent)?;
         tracing::info!(
             intent = %intent.slip.id, file = ?intent.slip.file, %authentication, ?effect, "a document was accepted"
         );
+        let (effect, authentication) = (*effect, *authentication);
         self.journal.finish(intent).await?;
+        self.tell(effect.as_str(), Some(authentication));
         Ok(Progress::Accepted)
     }
 
@@ -77,6 +79,7 @@ impl Upstream {
         outcome::reject_document(&self.layout, (slip.id, &slip.file), &document, refusal, *at)?;
         tracing::warn!(intent = %slip.id, file = ?slip.file, because = refusal.kind.clause(), "a document was rejected");
         self.journal.finish(intent).await?;
+        self.tell("rejected", None);
         Ok(Progress::Rejected)
     }
 

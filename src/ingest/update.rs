@@ -1,6 +1,6 @@
 //! Updates: Tray takes whole bodies only, so a part is completed by a full read just before.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use serde_json::value::RawValue;
 
@@ -77,7 +77,7 @@ impl Planner {
     async fn read_in_full(&self, metadata: &Metadata, session: &Session) -> Result<FullAuthentication, Obstacle> {
         let refuse = |reason: &str, hint: &str| Obstacle::Refused(Refusal::new(Kind::Policy, reason).hint(hint));
         let target = Target::authentication(metadata.id, &metadata.owner);
-        let decision = self.policy.borrow().pull(metadata);
+        let decision = self.pull_decision(metadata, session).await?;
         let record = |outcome, rule: Option<&str>| {
             let event =
                 Event::new(Action::Pull, outcome).on(target).under(rule).because("to complete an update in part");
@@ -99,6 +99,19 @@ impl Planner {
             ),
             _ => Obstacle::of_call(&error),
         })
+    }
+}
+
+impl Planner {
+    /// Whether it may be read in full; its scopes are asked for where that hangs on them.
+    async fn pull_decision(&self, metadata: &Metadata, session: &Session) -> Result<PullDecision, Obstacle> {
+        let policy = Arc::clone(&self.policy.borrow());
+        if !policy.needs_scopes(metadata) {
+            return Ok(policy.pull(metadata));
+        }
+        let asked = self.tray.authentication(session.acting(), metadata.id).await;
+        let scopes = asked.map_err(|error| Obstacle::of_call(&error))?.scopes.unwrap_or_default();
+        Ok(policy.pull(&Metadata { scopes: Some(scopes), ..metadata.clone() }))
     }
 }
 

@@ -16,8 +16,9 @@ use super::{
 use crate::{
     audit::{Action, AuditLog, Event, Outcome},
     authentication::{AuthenticationId, Owner},
+    feed::{Feed, Happening},
     principals::Session,
-    status::SyncRequest,
+    requests::PartRequest,
     tray::{Class, NewAuthentication, Replacement, TrayError},
 };
 
@@ -27,7 +28,8 @@ pub(super) struct Upstream {
     pub(super) journal: Journal,
     pub(super) layout: Layout,
     pub(super) audit: AuditLog,
-    pub(super) sync: mpsc::Sender<SyncRequest>,
+    pub(super) sync: mpsc::Sender<PartRequest>,
+    pub(super) feed: Feed,
     pub(super) settle: Duration,
 }
 
@@ -187,7 +189,7 @@ impl Upstream {
     pub(super) async fn wait(&self, owner: Option<Owner>, obstacle: Obstacle) -> Result<Progress, LocalError> {
         let problem = match (obstacle, &owner) {
             (Obstacle::TokenRejected, Some(rejected)) => {
-                if let Err(error) = self.planner.principals.token_rejected(rejected).await {
+                if let Err(error) = self.planner.principals.token_rejected(rejected, None).await {
                     tracing::warn!(%error, "a rejected token could not be forgotten");
                 }
                 "Tray does not accept an owner's token".to_owned()
@@ -212,5 +214,11 @@ impl Upstream {
             Ok(recorded) => Ok(recorded?),
             Err(_) => Err(JournalError::Gone.into()),
         }
+    }
+
+    /// Tells what became of a document.
+    pub(super) fn tell(&self, outcome: &'static str, id: Option<AuthenticationId>) {
+        let record = id.and_then(|id| self.planner.cache.record(id).ok().flatten());
+        self.feed.tell(record.as_ref().map(|record| &record.metadata), Happening::Ingest { outcome, id });
     }
 }

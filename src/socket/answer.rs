@@ -26,6 +26,10 @@ pub(super) enum ApiError {
     MethodNotAllowed,
     /// 409: the authentication is known, its secret is not held.
     NotHeld,
+    /// 503: what is held is older than what is asked for, or stale for too long, and Tray can't be asked.
+    Stale,
+    /// 503: Tray can't be asked, or could not do it.
+    Upstream,
     /// 503: the audit log can't be written, so nothing may be answered.
     AuditUnavailable,
     /// 503: what is sealed can't be read.
@@ -57,6 +61,14 @@ impl ApiError {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the route has no such method")
             }
             Self::NotHeld => (StatusCode::CONFLICT, "not_held", "only its metadata is held; its state says why"),
+            Self::Stale => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stale",
+                "only an older value is held, and Tray does not give a newer one",
+            ),
+            Self::Upstream => {
+                (StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable", "Tray does not answer, or could not do it")
+            }
             Self::AuditUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable", "the audit log can't be written")
             }

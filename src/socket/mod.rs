@@ -3,8 +3,10 @@
 
 mod answer;
 mod client;
+mod events;
 mod listener;
 mod manage;
+mod reading;
 mod routes;
 mod server;
 mod standing;
@@ -12,18 +14,15 @@ mod standing;
 use std::{path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 pub use client::{Answer, ClientError, request};
 pub use listener::{BindError, Endpoint};
 pub use server::Server;
 
 use crate::{
-    audit::AuditLog,
-    custody::Custody,
-    policy::Policy,
-    status::{Board, SyncRequest},
-    vault::Cache,
+    audit::AuditLog, custody::Custody, feed::Feed, freshness::Freshness, policy::Policy, requests::Requests,
+    status::Board, vault::Cache,
 };
 
 /// The API socket's name in the runtime directory.
@@ -58,6 +57,10 @@ pub struct Api {
     pub policy: watch::Receiver<Arc<Policy>>,
     /// What the other tasks say of themselves.
     pub board: Board,
-    /// Where a request for a synchronisation goes.
-    pub sync: mpsc::Sender<SyncRequest>,
+    /// Where requests to synchronisation go.
+    pub requests: Requests,
+    /// What a value's age means.
+    pub freshness: watch::Receiver<Freshness>,
+    /// What happens, for whoever listens.
+    pub feed: Feed,
 }

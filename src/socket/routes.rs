@@ -5,28 +5,26 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     body::Body,
-    extract::{DefaultBodyLimit, Path, Query, State},
+    extract::{DefaultBodyLimit, Path, Query, State, rejection::QueryRejection},
     http::{Response, StatusCode},
     routing::{get, post},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{
     Api,
     answer::{self, ApiError},
-    manage, standing,
+    events, manage, reading, standing,
 };
 use crate::{
     audit::{Action, Actor, Event, Outcome, Target},
     authentication::{AuthenticationId, Metadata},
-    pointer,
-    policy::{AccessDecision, Caller, Grant, Policy, Refusal},
-    secret::SecretBytes,
-    status::{CycleReport, SyncRequest},
-    vault::{CacheError, Filter, GoneReason, Record, Secret, State as Held},
+    policy::{AccessDecision, Caller, Grant, Policy, PullExplanation, Refusal},
+    requests::CycleRequest,
+    status::CycleReport,
+    vault::{CacheError, Filter, GoneReason, Record, State as Held},
 };
 
 /// The largest body of a request, in bytes: a passphrase.
@@ -39,7 +37,10 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/v1/health/ready", get(ready))
         .route("/v1/authentications", get(list))
         .route("/v1/authentications/{id}", get(metadata))
-        .route("/v1/authentications/{id}/full", get(full))
+        .route("/v1/authentications/{id}/pull", get(why_pull))
+        .route("/v1/authentications/{id}/full", get(reading::full))
+        .route("/v1/authentications/{id}/refresh", post(reading::refresh))
+        .route("/v1/events", get(events::events))
         .route("/v1/sync", post(sync))
         .merge(manage::routes())
         .fallback(async || ApiError::NoRoute.answer(Uuid::new_v4()))
@@ -50,7 +51,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
 
 /// One request: who asks, under which id.
 pub(super) struct Asked<'a> {
-    api: &'a Api,
+    pub(super) api: &'a Api,
     caller: Caller,
     id: Uuid,
 }
@@ -74,7 +75,7 @@ impl<'a> Asked<'a> {
     }
 
     /// An error, which is recorded, while the vault is locked: nobody can be decided on, or answered.
-    fn unlocked(&self, action: Action, target: Target) -> Result<(), ApiError> {
+    pub(super) fn unlocked(&self, action: Action, target: Target) -> Result<(), ApiError> {
         if self.api.cache.keyring().is_unlocked() {
             return Ok(());
         }
@@ -97,7 +98,7 @@ impl<'a> Asked<'a> {
     }
 
     /// Records a decision on what names no authentication; an error unless it grants.
-    fn decided(&self, action: Action, decision: AccessDecision) -> Result<(), ApiError> {
+    pub(super) fn decided(&self, action: Action, decision: AccessDecision) -> Result<(), ApiError> {
         match decision {
             AccessDecision::Granted { rule } => self.record(&self.event(action, Outcome::Done).under(Some(&rule))),
             AccessDecision::Refused(refusal) => Err(self.refused(action, Target::default(), refusal)),
@@ -110,7 +111,7 @@ impl<'a> Asked<'a> {
         self.record(&event).err().unwrap_or(ApiError::Forbidden)
     }
 
-    fn unreadable(error: &CacheError) -> ApiError {
+    pub(super) fn unreadable(error: &CacheError) -> ApiError {
         if error.is_locked() {
             return ApiError::Locked;
         }
@@ -125,7 +126,7 @@ impl<'a> Asked<'a> {
 
 /// An authentication without its secret, as the API shows it.
 #[derive(Serialize)]
-struct Shown {
+pub(super) struct Shown {
     #[serde(flatten)]
     metadata: Metadata,
     state: Held,
@@ -170,7 +171,7 @@ struct ListQuery {
 async fn list(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Response<Body> {
     #[derive(Serialize)]
     struct List {
@@ -223,8 +224,55 @@ async fn metadata(
     asked.answer(shown.map(|shown| answer::json(StatusCode::OK, asked.id, &shown)))
 }
 
-/// Finds what a request names, decides whether the caller gets it, prepares the answer, and records how it ended. What
-/// was prepared leaves this function only once its entry is written.
+/// A request that names an authentication and was granted. Its outcome is still to be recorded.
+pub(super) struct Granted<'a> {
+    asked: &'a Asked<'a>,
+    action: Action,
+    target: Target,
+    rule: String,
+    record: Option<Record>,
+}
+
+impl<'a> Granted<'a> {
+    /// Finds what a request names, and decides whether the caller gets it. A refusal is recorded.
+    pub(super) fn decide(asked: &'a Asked<'a>, id: &str, action: Action, grant: Grant) -> Result<Self, ApiError> {
+        let id: AuthenticationId =
+            id.parse().map_err(|_| ApiError::BadRequest("the id of an authentication is a UUID"))?;
+        let unknown = Target { authentication: Some(id), ..Target::default() };
+        asked.unlocked(action, unknown.clone())?;
+        let record = asked.api.cache.record(id).map_err(|error| Asked::unreadable(&error))?;
+        let policy = asked.policy();
+        let (target, decision) = match &record {
+            Some(Record { metadata, .. }) => {
+                (Target::authentication(id, &metadata.owner), policy.access(&asked.caller, grant, metadata))
+            }
+            // Whoever is not granted everything does not learn what there is not.
+            None => (unknown, policy.access_everything(&asked.caller, grant)),
+        };
+        match decision {
+            AccessDecision::Granted { rule } => Ok(Self { asked, action, target, rule, record }),
+            AccessDecision::Refused(refusal) => Err(asked.refused(action, target, refusal)),
+        }
+    }
+
+    /// What is known of what was asked for.
+    pub(super) fn record(&self) -> Result<&Record, ApiError> {
+        self.record.as_ref().ok_or(ApiError::NotFound)
+    }
+
+    /// Records how it ended. What was prepared leaves this function only once its entry is written.
+    pub(super) fn ended<T>(self, prepared: Result<T, ApiError>) -> Result<T, ApiError> {
+        let Self { asked, action, target, rule, .. } = self;
+        let event = match &prepared {
+            Ok(_) => asked.event(action, Outcome::Done),
+            Err(error) => asked.event(action, Outcome::Failed).because(error.message()),
+        };
+        asked.record(&event.on(target).under(Some(&rule)))?;
+        prepared
+    }
+}
+
+/// Decides on a request, prepares its answer, and records how it ended.
 fn authorised<T>(
     asked: &Asked<'_>,
     id: &str,
@@ -232,113 +280,70 @@ fn authorised<T>(
     grant: Grant,
     prepare: impl FnOnce(Record) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
-    let id: AuthenticationId = id.parse().map_err(|_| ApiError::BadRequest("the id of an authentication is a UUID"))?;
-    asked.unlocked(action, Target { authentication: Some(id), ..Target::default() })?;
-    let record = asked.api.cache.record(id).map_err(|error| Asked::unreadable(&error))?;
-    let policy = Arc::clone(&asked.api.policy.borrow());
-    let (target, decision) = match &record {
-        Some(Record { metadata, .. }) => {
-            (Target::authentication(id, &metadata.owner), policy.access(&asked.caller, grant, metadata))
-        }
-        // Whoever is not granted everything does not learn what there is not.
-        None => {
-            (Target { authentication: Some(id), ..Target::default() }, policy.access_everything(&asked.caller, grant))
-        }
-    };
-    let rule = match decision {
-        AccessDecision::Granted { rule } => rule,
-        AccessDecision::Refused(refusal) => return Err(asked.refused(action, target, refusal)),
-    };
-    let prepared = record.ok_or(ApiError::NotFound).and_then(prepare);
-    let event = match &prepared {
-        Ok(_) => asked.event(action, Outcome::Done),
-        Err(error) => asked.event(action, Outcome::Failed).because(error.message()),
-    };
-    asked.record(&event.on(target).under(Some(&rule)))?;
-    prepared
+    let mut granted = Granted::decide(asked, id, action, grant)?;
+    let prepared = granted.record.take().ok_or(ApiError::NotFound).and_then(prepare);
+    granted.ended(prepared)
+}
+
+/// How a decision on a pull came about, and what it was about.
+#[derive(Serialize)]
+struct WhyPull {
+    id: AuthenticationId,
+    state: Held,
+    /// Whether the decision hangs on scopes that are not known yet.
+    needs_scopes: bool,
+    #[serde(flatten)]
+    explanation: PullExplanation,
+}
+
+async fn why_pull(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Response<Body> {
+    let asked = Asked::new(&api, caller);
+    let why = authorised(&asked, &id, Action::List, Grant::Metadata, |record| {
+        let policy = asked.policy();
+        let Record { metadata, state, .. } = &record;
+        Ok(WhyPull {
+            id: metadata.id,
+            state: *state,
+            needs_scopes: policy.needs_scopes(metadata),
+            explanation: policy.explain_pull(metadata),
+        })
+    });
+    asked.answer(why.map(|why| answer::json(StatusCode::OK, asked.id, &why)))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FullQuery {
-    /// A JSON pointer (RFC 6901) into Tray's answer: only that value is given.
-    field: Option<String>,
+struct SyncQuery {
+    /// Whether it may remove more than a cycle may do unasked.
+    #[serde(default)]
+    confirm_removals: bool,
 }
 
-async fn full(
+async fn sync(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-    query: Result<Query<FullQuery>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<SyncQuery>, QueryRejection>,
 ) -> Response<Body> {
     let asked = Asked::new(&api, caller);
-    let content = query.map_err(|_| ApiError::BadRequest("only field may be asked for")).and_then(|Query(query)| {
-        authorised(&asked, &id, Action::Read, Grant::Read, |record| {
-            let opened = api.cache.secret(record.metadata.id).map_err(|error| Asked::unreadable(&error))?;
-            let secret = opened.ok_or(ApiError::NotHeld)?;
-            reveal(record.metadata.id, &secret, query.field.as_deref())
-        })
-    });
-    asked.answer(content.map(|content| answer::secret(asked.id, content)))
-}
-
-/// Puts the answer together in one buffer, around the text as Tray sent it.
-fn reveal(id: AuthenticationId, secret: &Secret, field: Option<&str>) -> Result<SecretBytes, ApiError> {
-    #[derive(Serialize)]
-    struct Revealed<'a> {
-        id: AuthenticationId,
-        revision: u64,
-        source: &'static str,
-        fetched_at: Timestamp,
-        age_seconds: i64,
-        expires_at: Option<Timestamp>,
-        stale: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        field: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        value: Option<&'a RawValue>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        authentication: Option<&'a RawValue>,
-    }
-    let body = secret.body.expose_secret();
-    let whole: &RawValue = serde_json::from_slice(body).map_err(|_| ApiError::CacheUnavailable)?;
-    let value = field.map(|field| pointer::find(whole, field)).transpose().map_err(|error| match error {
-        pointer::Error::Malformed => ApiError::BadRequest("field is not a JSON pointer: it begins with a slash"),
-        pointer::Error::NoSuchValue => ApiError::BadRequest("the authentication has no such field"),
-    })?;
-    let now = Timestamp::now();
-    let revealed = Revealed {
-        id,
-        revision: secret.revision,
-        source: "cache",
-        fetched_at: secret.fetched_at,
-        age_seconds: now.duration_since(secret.fetched_at).as_secs().max(0),
-        expires_at: secret.expires_at,
-        // Expired, or known to be replaced in Tray and not pulled anew yet.
-        stale: secret.state != Held::Full || secret.expires_at.is_some_and(|at| at <= now),
-        field,
-        value,
-        authentication: field.is_none().then_some(whole),
-    };
-    // Room for all of it at once: no smaller buffer with a part of the secret is left behind.
-    let mut buffer = Vec::with_capacity(body.len() + 1024);
-    serde_json::to_writer(&mut buffer, &revealed).map_err(|_| ApiError::CacheUnavailable)?;
-    Ok(SecretBytes::new(buffer))
-}
-
-async fn sync(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response<Body> {
-    let asked = Asked::new(&api, caller);
-    let decision = api.policy.borrow().access_any(&asked.caller, Grant::Sync);
-    let decided = asked.decided(Action::RequestSync, decision);
-    let report = match decided.and_then(|()| asked.unlocked(Action::RequestSync, Target::default())) {
-        Ok(()) => request_sync(&api).await,
-        Err(error) => Err(error),
+    let report = match query {
+        Ok(Query(query)) => synchronise(&asked, query.confirm_removals).await,
+        Err(_) => Err(ApiError::BadRequest("only confirm_removals=true may be asked for")),
     };
     asked.answer(report.map(|report| answer::json(StatusCode::OK, asked.id, &report)))
 }
 
-async fn request_sync(api: &Api) -> Result<CycleReport, ApiError> {
-    let (request, report) = SyncRequest::everything();
-    api.sync.send(request).await.map_err(|_| ApiError::Stopping)?;
+async fn synchronise(asked: &Asked<'_>, confirm_removals: bool) -> Result<CycleReport, ApiError> {
+    let decision = |grant| asked.policy().access_any(&asked.caller, grant);
+    asked.decided(Action::RequestSync, decision(Grant::Sync))?;
+    if confirm_removals {
+        asked.decided(Action::ConfirmRemovals, decision(Grant::Manage))?;
+    }
+    asked.unlocked(Action::RequestSync, Target::default())?;
+    let (request, report) = CycleRequest::new(confirm_removals);
+    asked.api.requests.cycles.send(request).await.map_err(|_| ApiError::Stopping)?;
     report.await.map_err(|_| ApiError::Stopping)
 }

@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Api, Endpoint, routes};
+use super::{Api, Endpoint, events::Endless, routes};
 use crate::{
     policy::{Caller, Process},
     system::peer::{self, Peer},
@@ -97,7 +97,9 @@ impl Server {
 }
 
 async fn serve(stream: UnixStream, caller: Caller, router: Router, mut shutdown: Shutdown, place: Place) {
-    let service = TowerToHyperService::new(router.layer(axum::Extension(caller)));
+    let endless = Endless::default();
+    let known = (axum::Extension(caller), axum::Extension(shutdown.clone()), axum::Extension(endless.clone()));
+    let service = TowerToHyperService::new(router.layer(known));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -107,7 +109,7 @@ async fn serve(stream: UnixStream, caller: Caller, router: Router, mut shutdown:
     // A connection that breaks concerns its caller alone, and the error may quote the request.
     tokio::select! {
         _ = connection.as_mut() => {}
-        () = tokio::time::sleep(CONNECTION_TIMEOUT) => {}
+        () = too_long(&endless) => {}
         () = shutdown.requested() => {
             connection.as_mut().graceful_shutdown();
             // A caller that does not read its answer must not hold up the stop.
@@ -115,6 +117,14 @@ async fn serve(stream: UnixStream, caller: Caller, router: Router, mut shutdown:
         }
     }
     drop(place);
+}
+
+/// Resolves once a connection has lasted too long, unless that is what it is for.
+async fn too_long(endless: &Endless) {
+    tokio::time::sleep(CONNECTION_TIMEOUT).await;
+    if endless.is_set() {
+        std::future::pending::<()>().await;
+    }
 }
 
 fn identify(stream: &UnixStream) -> std::io::Result<Caller> {

@@ -1,13 +1,25 @@
 //! When credentials expire, as far as they say. The names and forms are those of the contract.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::pointer;
 
 const AT: [&str; 3] = ["expires_at", "expiresAt", "expiry"];
 const IN: [&str; 2] = ["expires_in", "expiresIn"];
 
 /// Epoch values from here on are milliseconds (in seconds it would be the year 5138).
 const MILLISECONDS_FROM: i64 = 100_000_000_000;
+
+/// Where services say it that use other names: JSON pointers (RFC 6901) into Tray's full answer. What they find goes
+/// before the built-in names.
+#[derive(Clone, Copy)]
+pub(super) struct Pointers<'a> {
+    /// To points in time.
+    pub(super) at: &'a [String],
+    /// To spans, in seconds.
+    pub(super) within: &'a [String],
+}
 
 /// When the credentials of a full answer expire; `None` if they don't say. `held` is the answer that is held so far,
 /// with when that expires.
@@ -18,14 +30,26 @@ pub(super) fn expires_at(
     body: &[u8],
     fetched_at: Timestamp,
     held: Option<(&[u8], Option<Timestamp>)>,
+    pointers: Pointers<'_>,
 ) -> Option<Timestamp> {
     let new = credentials(body)?;
-    let at = AT.iter().filter_map(|key| point(new.get(*key)?)).min();
-    at.or_else(|| {
-        let latest = IN.iter().filter_map(|key| span(new.get(*key)?, fetched_at)).min()?;
+    let since_first_seen = |latest: Timestamp| {
         let earlier = held.filter(|(body, _)| credentials(body).as_ref() == Some(&new)).and_then(|(_, at)| at);
-        Some(earlier.map_or(latest, |earlier| earlier.min(latest)))
-    })
+        earlier.map_or(latest, |earlier| earlier.min(latest))
+    };
+    let pointed = |pointers: &[String], read: &dyn Fn(&Value) -> Option<Timestamp>| {
+        let whole: &RawValue = serde_json::from_slice(body).ok()?;
+        let found = pointers.iter().filter_map(|one| serde_json::from_str(pointer::find(whole, one).ok()?.get()).ok());
+        found.filter_map(|value| read(&value)).min()
+    };
+    let named = |names: &[&str], read: &dyn Fn(&Value) -> Option<Timestamp>| {
+        names.iter().filter_map(|name| read(new.get(*name)?)).min()
+    };
+    let span = |value: &Value| span(value, fetched_at);
+    pointed(pointers.at, &point)
+        .or_else(|| pointed(pointers.within, &span).map(since_first_seen))
+        .or_else(|| named(&AT, &point))
+        .or_else(|| named(&IN, &span).map(since_first_seen))
 }
 
 fn credentials(body: &[u8]) -> Option<Map<String, Value>> {
@@ -61,10 +85,37 @@ fn whole(value: &Value) -> Option<i64> {
 mod tests {
     use super::*;
 
-    fn expiry(credentials: &str) -> Option<String> {
+    const BUILT_IN: Pointers<'_> = Pointers { at: &[], within: &[] };
+
+    fn expiry_by(pointers: Pointers<'_>, credentials: &str) -> Option<String> {
         let fetched_at = Timestamp::from_second(1_700_000_000).expect("a time");
-        let body = format!(r#"{{"id":"x","userData":{{}},"credentials":{credentials}}}"#);
-        expires_at(body.as_bytes(), fetched_at, None).map(|at| at.to_string())
+        let body = format!(r#"{{"id":"x","userData":{{"until":1700007200}},"credentials":{credentials}}}"#);
+        expires_at(body.as_bytes(), fetched_at, None, pointers).map(|at| at.to_string())
+    }
+
+    fn expiry(credentials: &str) -> Option<String> {
+        expiry_by(BUILT_IN, credentials)
+    }
+
+    #[test]
+    fn pointers_of_the_configuration_go_before_the_built_in_names() {
+        let (at, within) =
+            (["/credentials/token/dies".to_owned(), "/userData/until".to_owned()], ["/credentials/ttl".to_owned()]);
+        let pointers = Pointers { at: &at[..1], within: &within };
+        let expected = Some("2023-11-14T23:13:20Z".to_owned());
+        assert_eq!(
+            expiry_by(pointers, r#"{"token":{"dies":"2023-11-14T23:13:20Z"},"expires_at":1,"ttl":1}"#),
+            expected
+        );
+        assert_eq!(expiry_by(pointers, r#"{"expires_at":1,"ttl":3600}"#), expected);
+        assert_eq!(expiry_by(pointers, r#"{"expires_at":1700003600}"#), expected, "they find nothing");
+        assert_eq!(
+            expiry_by(pointers, r#"{"token":{"dies":{}},"ttl":"soon","expires_in":3600}"#),
+            expected,
+            "nothing that is a time"
+        );
+        let outside = Pointers { at: &at, within: &[] };
+        assert_eq!(expiry_by(outside, "{}"), Some("2023-11-15T00:13:20Z".to_owned()), "outside the credentials too");
     }
 
     #[test]
@@ -72,10 +123,10 @@ mod tests {
         let at = |second| Timestamp::from_second(second).expect("a time");
         let body = |token: &str| format!(r#"{{"credentials":{{"token":"{token}","expires_in":3600}}}}"#);
         let (first, second) = (body("one"), body("two"));
-        let seen = expires_at(first.as_bytes(), at(0), None);
+        let seen = expires_at(first.as_bytes(), at(0), None, BUILT_IN);
         assert_eq!(seen, Some(at(3_600)));
-        assert_eq!(expires_at(first.as_bytes(), at(1_000), Some((first.as_bytes(), seen))), seen);
-        assert_eq!(expires_at(second.as_bytes(), at(1_000), Some((first.as_bytes(), seen))), Some(at(4_600)));
+        assert_eq!(expires_at(first.as_bytes(), at(1_000), Some((first.as_bytes(), seen)), BUILT_IN), seen);
+        assert_eq!(expires_at(second.as_bytes(), at(1_000), Some((first.as_bytes(), seen)), BUILT_IN), Some(at(4_600)));
     }
 
     #[test]

@@ -1,30 +1,34 @@
 //! Keeps the cache in step with Tray: finds the principals and their authentications, pulls in full what policy and
-//! Tray permit, on a jittered interval and on request.
+//! Tray permit, on a jittered interval, ahead of expiries and on request.
 
 mod cycle;
+mod error;
 mod expiry;
-mod plan;
-mod principal;
+mod flights;
+mod full_reads;
+mod listing;
+pub mod plan;
+mod pull;
+mod refresher;
+mod removals;
+mod worker;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::sync::{mpsc, watch};
 
-use self::principal::Asked;
+use self::{cycle::Cycles, plan::Asked, worker::Worker};
+pub use self::{refresher::Refresher, worker::Dependencies};
 use crate::{
     audit::{Action, AuditLog, Event, Outcome},
-    authentication::Owner,
     clauses::clauses,
-    policy::Policy,
-    principals::Principals,
-    status::{Board, CycleReport, Problem, SyncRequest},
+    freshness::Freshness,
+    requests::{CycleRequest, PartRequest},
+    status::{Board, CycleReport, Problem},
+    system::clock,
     task::{Shutdown, TaskError},
-    tray::Tray,
     vault::Cache,
 };
 
@@ -38,9 +42,21 @@ pub struct Config {
     /// A sealed secret of this age is pulled again.
     #[serde(with = "crate::duration")]
     pub refresh_after: Duration,
-    /// A sealed secret that expires within this time is pulled again.
+    /// A sealed secret that expires within this time, or up to half as much again, is pulled again.
     #[serde(with = "crate::duration")]
     pub expiry_margin: Duration,
+    /// JSON pointers (RFC 6901) into Tray's full answer to when credentials expire, besides the names that are built in.
+    pub expires_at: Vec<String>,
+    /// JSON pointers to in how many seconds they expire.
+    pub expires_in: Vec<String>,
+    /// For how long a secret is answered that is stale: expired, or overdue because Tray is down.
+    #[serde(with = "crate::duration")]
+    pub serve_stale_for: Duration,
+    /// A cycle that would remove five or more, and more than this share of all, stops and asks.
+    pub max_removed_percent: u8,
+    /// For how long the metadata of what is gone are kept.
+    #[serde(with = "crate::duration")]
+    pub keep_tombstones: Duration,
 }
 
 impl Default for Config {
@@ -49,6 +65,11 @@ impl Default for Config {
             interval: Duration::from_secs(5 * 60),
             refresh_after: Duration::from_secs(60 * 60),
             expiry_margin: Duration::from_secs(10 * 60),
+            expires_at: Vec::new(),
+            expires_in: Vec::new(),
+            serve_stale_for: Duration::from_secs(24 * 60 * 60),
+            max_removed_percent: 20,
+            keep_tombstones: Duration::from_secs(30 * 24 * 60 * 60),
         }
     }
 }
@@ -60,10 +81,22 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 /// request budget.
 const MEND_PAUSE: Duration = Duration::from_secs(10);
 
+/// How soon another cycle follows one that Tray did not answer: the circuit keeps it from asking much.
+const UNANSWERED_PAUSE: Duration = Duration::from_secs(30);
+
 /// What is wrong with `[sync]`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("sync.interval must be at least 1s")]
-pub struct ConfigError;
+pub enum ConfigError {
+    /// The listing alone would eat the request budget.
+    #[error("sync.interval must be at least 1s")]
+    TooOften,
+    /// Not a share.
+    #[error("sync.max_removed_percent must be 100 at most")]
+    NotAPercentage,
+    /// Not a pointer.
+    #[error("sync.{0} takes JSON pointers, which begin with a slash")]
+    NotAPointer(&'static str),
+}
 
 impl Config {
     /// Checks what the types can't.
@@ -71,53 +104,58 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.interval < SHORTEST_INTERVAL { Err(ConfigError) } else { Ok(()) }
+        for (key, pointers) in [("expires_at", &self.expires_at), ("expires_in", &self.expires_in)] {
+            if pointers.iter().any(|pointer| !pointer.starts_with('/')) {
+                return Err(ConfigError::NotAPointer(key));
+            }
+        }
+        if self.interval < SHORTEST_INTERVAL {
+            Err(ConfigError::TooOften)
+        } else if self.max_removed_percent > 100 {
+            Err(ConfigError::NotAPercentage)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What the age of an answer is measured by: a pull is overdue once the cycle after the one it was due in is over.
+    pub fn freshness(&self) -> Freshness {
+        Freshness { stale_after: self.refresh_after + self.interval * 3, serve_stale_for: self.serve_stale_for }
     }
 }
 
-/// What a cycle works with.
-pub struct Dependencies {
-    /// The client.
-    pub tray: Arc<Tray>,
-    /// Whom to act as.
-    pub principals: Arc<Principals>,
-    /// Where it ends up.
-    pub cache: Cache,
-    /// Where it is recorded.
-    pub audit: AuditLog,
-    /// What may be pulled.
-    pub policy: watch::Receiver<Arc<Policy>>,
+/// Puts the tasks together: the one that runs cycles, and the one that pulls parts meanwhile. Nothing happens until they
+/// run.
+pub fn tasks(
+    dependencies: Dependencies,
+    cycles: mpsc::Receiver<CycleRequest>,
+    parts: mpsc::Receiver<PartRequest>,
+) -> (Sync, Refresher) {
+    let config = dependencies.config.clone();
+    let (cache, audit, board) = (dependencies.cache.clone(), dependencies.audit.clone(), dependencies.board.clone());
+    let worker = Arc::new(Worker::new(dependencies));
+    let refresher = Refresher::new(Arc::clone(&worker), parts);
+    (Sync { config, cycles: Cycles(worker), cache, audit, requests: cycles, board }, refresher)
 }
 
-/// The synchronisation task.
+/// The task that runs cycles.
 pub struct Sync {
     config: watch::Receiver<Config>,
-    cycles: cycle::Cycles,
+    cycles: Cycles,
     cache: Cache,
     audit: AuditLog,
-    requests: mpsc::Receiver<SyncRequest>,
+    requests: mpsc::Receiver<CycleRequest>,
     board: Board,
 }
 
 impl Sync {
-    /// Puts the task together; nothing happens until it runs.
-    pub fn new(
-        config: watch::Receiver<Config>,
-        dependencies: Dependencies,
-        requests: mpsc::Receiver<SyncRequest>,
-        board: Board,
-    ) -> Self {
-        let (cache, audit) = (dependencies.cache.clone(), dependencies.audit.clone());
-        Self { config, cycles: cycle::Cycles::new(dependencies), cache, audit, requests, board }
-    }
-
     /// Runs a cycle at once, then on the interval and on request, until the shutdown.
     ///
     /// # Errors
     /// None: what goes wrong in a cycle is in its report, and the next one tries again.
     pub async fn run(mut self, mut shutdown: Shutdown) -> Result<(), TaskError> {
-        let mut due = Instant::now();
-        let mut mend_from = Instant::now();
+        let mut due = clock::since_boot();
+        let mut mend_from = due;
         loop {
             if !self.cache.keyring().is_unlocked() {
                 tokio::select! {
@@ -125,75 +163,54 @@ impl Sync {
                     () = shutdown.requested() => return Ok(()),
                 }
                 // What a lock cut off is made up for.
-                due = Instant::now();
+                due = clock::since_boot();
             }
             let config = self.config.borrow_and_update().clone();
-            let requests = tokio::select! {
+            let mut asked = Asked::ByRequest;
+            let mut requests = Vec::new();
+            tokio::select! {
                 biased;
                 () = shutdown.requested() => return Ok(()),
-                () = tokio::time::sleep_until(due) => Vec::new(),
-                Some(request) = self.requests.recv() => vec![request],
+                () = clock::sleep_until(due) => asked = Asked::ByTimer,
+                Some(request) = self.requests.recv() => requests.push(request),
                 // What is damaged is pulled again, whoever found it.
-                () = damage_found(&self.cache, mend_from) => {
-                    mend_from = Instant::now() + MEND_PAUSE;
-                    vec![SyncRequest::everything().0]
-                }
+                () = damage_found(&self.cache, mend_from) => mend_from = clock::since_boot() + MEND_PAUSE,
                 Ok(()) = self.config.changed() => {
-                    due = due.min(Instant::now() + self.config.borrow().interval);
+                    due = due.min(clock::since_boot() + self.config.borrow().interval);
                     continue;
                 }
-            };
-            let requests = self.and_those_waiting(requests);
-            let owners: BTreeSet<_> = requests.iter().filter_map(|request| request.owner.clone()).collect();
-            let asked = if requests.is_empty() { Asked::ByTimer } else { Asked::ByRequest };
-            let everything = Instant::now() >= due || requests.iter().any(|request| request.owner.is_none());
-            if everything {
-                self.board.post(|posted| posted.sync.running = true);
             }
+            while let Ok(request) = self.requests.try_recv() {
+                requests.push(request);
+                asked = Asked::ByRequest;
+            }
+            let confirm_removals = requests.iter().any(|request| request.confirm_removals);
+            self.board.post(|posted| posted.sync.running = true);
             let report = tokio::select! {
-                report = self.cycle(everything, asked, owners, &config) => report,
+                report = self.cycle(asked, confirm_removals, &config) => report,
                 () = shutdown.requested() => return Ok(()),
             };
             for request in requests {
                 // Whoever asked may have gone.
                 let _ = request.report.send(report.clone());
             }
-            if everything {
-                let pause = jittered(config.interval);
-                due = Instant::now() + pause;
-                self.board.post(|posted| {
-                    posted.sync.running = false;
-                    posted.sync.last = Some(report);
-                    posted.sync.next_at = Timestamp::now().checked_add(pause).ok();
-                });
-            }
+            let answered = self.cycles.is_answered();
+            let pause = jittered(if answered { config.interval } else { config.interval.min(UNANSWERED_PAUSE) });
+            due = clock::since_boot() + pause;
+            self.board.post(|posted| {
+                posted.sync.running = false;
+                posted.sync.last = Some(report);
+                posted.sync.next_at = Timestamp::now().checked_add(pause).ok();
+            });
         }
     }
 
-    fn and_those_waiting(&mut self, mut requests: Vec<SyncRequest>) -> Vec<SyncRequest> {
-        while let Ok(request) = self.requests.try_recv() {
-            requests.push(request);
-        }
-        requests
-    }
-
-    async fn cycle(&self, everything: bool, asked: Asked, owners: BTreeSet<Owner>, config: &Config) -> CycleReport {
+    async fn cycle(&self, asked: Asked, confirm_removals: bool, config: &Config) -> CycleReport {
         self.replace_damaged_file().await;
-        let report = if everything {
-            self.cycles.run(asked, config).await
-        } else {
-            self.cycles.run_for(owners.into_iter().collect(), config).await
-        };
+        let report = self.cycles.run(asked, confirm_removals, config).await;
         self.settle().await;
-        tracing::info!(
-            everything,
-            principals = report.principals,
-            listed = report.listed,
-            pulled = report.pulled,
-            gone = report.gone,
-            failed = report.failed,
-            "synchronised"
-        );
+        let CycleReport { principals, listed, pulled, gone, failed, requests, .. } = report;
+        tracing::info!(principals, listed, pulled, gone, failed, requests, "synchronised");
         report
     }
 }
@@ -240,8 +257,8 @@ impl Sync {
 }
 
 /// Resolves once something is found damaged, not before the pause after the last one.
-async fn damage_found(cache: &Cache, from: Instant) {
-    tokio::time::sleep_until(from).await;
+async fn damage_found(cache: &Cache, from: Duration) {
+    clock::sleep_until(from).await;
     cache.damage_found().await;
 }
 

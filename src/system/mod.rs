@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod alloc;
+pub mod clock;
 pub mod files;
 pub mod memory;
 pub mod peer;

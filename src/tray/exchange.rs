@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::{Client, Request};
 use tokio::time::timeout;
 
 use super::{
     body::{self, MALFORMED, Unfit, Unread},
     error::{Class, Repeat, of_status},
+    skew::Skew,
 };
 use crate::secret::SecretBytes;
 
@@ -45,12 +47,13 @@ pub(super) struct Answer {
     pub(super) body: SecretBytes,
 }
 
-/// Sends a request once and reads its answer.
+/// Sends a request once and reads its answer. When it was made is noted in `skew`.
 pub(super) async fn exchange(
     http: &Client,
     request: Request,
     timeouts: Timeouts,
     repeat: Repeat,
+    skew: &Skew,
 ) -> Result<Answer, Problem> {
     let unanswered = |reason, status| Problem { class: repeat.unanswered(), reason, status, source: Source::Host };
     // The error's text has the URL and may have more: only its kind is used.
@@ -63,6 +66,7 @@ pub(super) async fn exchange(
         Ok(Err(_)) => return Err(unanswered("the connection to Tray broke", None)),
         Err(_) => return Err(unanswered("Tray did not answer in time", None)),
     };
+    skew.note(response.headers(), Timestamp::now());
     let status = response.status().as_u16();
     let read = async { timeout(timeouts.body, body::read(response)).await };
     let Some((class, reason)) = of_status(status, repeat) else {

@@ -15,6 +15,7 @@ mod error;
 mod exchange;
 mod graphql;
 mod rest;
+mod skew;
 mod standing;
 mod token;
 mod transport;

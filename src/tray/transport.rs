@@ -18,6 +18,7 @@ use super::{
     connection::{self, SetUpError},
     error::{Class, Repeat, TrayError},
     exchange::{Problem, Source, Timeouts, exchange},
+    skew::Skew,
     standing::{Counters, Requests, Standing},
 };
 use crate::secret::{SecretBytes, SecretString};
@@ -38,6 +39,7 @@ struct Shared {
     timeouts: Timeouts,
     budget: Budget,
     requests: Counters,
+    skew: Skew,
     changes: watch::Sender<()>,
 }
 
@@ -96,6 +98,7 @@ impl Tray {
             timeouts: Timeouts { header: config.header_timeout, body: config.body_timeout },
             budget: Budget::new(config.burst),
             requests: Counters::default(),
+            skew: Skew::default(),
             changes,
         };
         Ok(Self { shared: Arc::new(shared), priority: Priority::Discovery })
@@ -115,6 +118,11 @@ impl Tray {
     /// The requests that were sent since the start.
     pub fn requests(&self) -> Requests {
         self.shared.requests.requests()
+    }
+
+    /// Tray's time less this host's, in whole seconds, as of the last answer; `None` before there is one.
+    pub fn clock_skew(&self) -> Option<i64> {
+        self.shared.skew.seconds()
     }
 
     /// How the client stands.
@@ -223,7 +231,7 @@ impl Tray {
         prepared: &Prepared<'_>,
         read: impl Fn(SecretBytes) -> Result<T, Unfit>,
     ) -> Result<T, Failure> {
-        let Shared { http, timeouts, budget, requests, .. } = &*self.shared;
+        let Shared { http, timeouts, budget, requests, skew, .. } = &*self.shared;
         let pass = || prepared.host.pass(prepared.repeat).ok_or(Failure::Unsent);
         let mut passage = pass()?;
         let permit = budget.permit(self.priority).await;
@@ -233,7 +241,7 @@ impl Tray {
         let request = prepared.request.try_clone();
         let request = request.unwrap_or_else(|| unreachable!("a body in memory can be sent again"));
         requests.count(self.priority);
-        let outcome = exchange(http, request, *timeouts, prepared.repeat).await.and_then(|answer| {
+        let outcome = exchange(http, request, *timeouts, prepared.repeat, skew).await.and_then(|answer| {
             read(answer.body).map_err(|unfit| Problem::of_unfit(&unfit, answer.status, prepared.repeat))
         });
         match &outcome {

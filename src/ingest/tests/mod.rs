@@ -22,6 +22,7 @@ use super::{Config, Dependencies, Ingest};
 use crate::{
     audit::{self, AuditLog},
     emulator::{self, AuthenticationView, Emulator, Origin},
+    feed::Feed,
     policy::{self, Policy},
     principals::{Principals, Tokens},
     secret::{Key, SecretString},
@@ -67,26 +68,29 @@ impl Host {
         let (audit_key, again) = (unlocked.audit_key(), unlocked.audit_key());
         let keyring = unlocked.into_keyring();
         let audit = AuditLog::create(&state_dir, audit_key).expect("a log");
-        let board = Board::new(jiff::Timestamp::now());
-        let stores::Stores { cache, journal } =
-            stores::open(&state_dir, &keyring, &audit, &board, false).expect("a cache and a journal");
         let config = tray::Config {
             api_url: Some(emulator.api_url()),
             graphql_url: Some(emulator.graphql_url()),
             header_timeout: Duration::from_secs(5),
             ..tray::Config::default()
         };
-        let tray = Arc::new(Tray::new(&config).expect("a client"));
+        let tray = Tray::new(&config).expect("a client");
+        let board = Board::new(jiff::Timestamp::now(), {
+            let tray = tray.clone();
+            move || tray.standing()
+        });
+        let stores::Stores { cache, journal } =
+            stores::open(&state_dir, &keyring, &audit, &board, false).expect("a cache and a journal");
         let token = |text: &str| SecretString::new(text.to_owned());
-        let principals = Arc::new(Principals::new(
-            Arc::clone(&tray),
+        let principals = Principals::new(
+            tray.clone(),
             cache.clone(),
             audit.clone(),
             Tokens::new(
                 Some(MasterToken::new(token(&emulator.tokens().master))),
                 Some(ApiUserToken::new(token(&emulator.tokens().api_user))),
             ),
-        ));
+        );
         let policy: policy::Config = toml::from_str(policy).expect("a policy");
         let policy = Policy::new(&policy, |_| None, |_| None).expect("a policy");
         let (_, policy) = watch::channel(Arc::new(policy));
@@ -94,13 +98,14 @@ impl Host {
             let (board, cache) = (board.clone(), cache.clone());
             move || Dependencies {
                 journal: journal.clone(),
-                tray: Arc::clone(&tray),
-                principals: Arc::clone(&principals),
+                tray: tray.clone(),
+                principals: principals.clone(),
                 cache: cache.clone(),
                 sync: mpsc::channel(1).0,
                 audit: audit.clone(),
                 policy: policy.clone(),
                 board: board.clone(),
+                feed: Feed::default(),
             }
         };
         let settle = Duration::from_secs(60);

@@ -39,7 +39,7 @@ impl Listed {
     /// The same, with whose list it was on.
     pub fn into_metadata(self, owner: Owner) -> Metadata {
         let Self { id, name, service, environment } = self;
-        Metadata { id, name, owner, service, environment }
+        Metadata { id, name, owner, service, environment, scopes: None }
     }
 }
 

@@ -95,20 +95,10 @@ impl Tray {
         id: AuthenticationId,
         refresh: Refresh,
     ) -> Result<FullAuthentication, TrayError> {
-        let (query, repeat) = match refresh {
-            Refresh::AsItIs => ("", Repeat::Harmless),
-            Refresh::Force => ("?forceRefresh=true", Repeat::Deliberate),
-        };
-        let path = format!("/core/v1/authentications/{id}/full{query}");
-        let call = Call { name: FullAuthentication::CALL, method: Method::GET, path: &path, body: None, repeat };
-        match self.rest(permit.acting().bearer(), call, |body| FullAuthentication::new(body, id)).await {
+        match self.read_in_full(&permit, id, refresh).await {
             Err(error) if error.class == Class::NotPermitted => {
                 Err(match self.authentication(permit.acting(), id).await {
-                    Ok(_) => TrayError {
-                        class: Class::NotEnabled,
-                        reason: "the full read is not enabled for this organisation",
-                        ..error
-                    },
+                    Ok(_) => not_enabled(&error),
                     Err(refused) if refused.class == Class::NotPermitted => error,
                     // The question was not answered: that says nothing of the permission.
                     Err(other) => other,
@@ -117,6 +107,40 @@ impl Tray {
             answered => answered,
         }
     }
+
+    /// The same as it is, with one request, where full reads were not enabled when they were asked for last: a refusal
+    /// says that they are not yet.
+    ///
+    /// # Errors
+    /// [`TrayError`], by class.
+    pub async fn probe_full(
+        &self,
+        permit: FullReadPermit<'_>,
+        id: AuthenticationId,
+    ) -> Result<FullAuthentication, TrayError> {
+        let answered = self.read_in_full(&permit, id, Refresh::AsItIs).await;
+        answered.map_err(|error| if error.class == Class::NotPermitted { not_enabled(&error) } else { error })
+    }
+
+    async fn read_in_full(
+        &self,
+        permit: &FullReadPermit<'_>,
+        id: AuthenticationId,
+        refresh: Refresh,
+    ) -> Result<FullAuthentication, TrayError> {
+        let (query, repeat) = match refresh {
+            Refresh::AsItIs => ("", Repeat::Harmless),
+            Refresh::Force => ("?forceRefresh=true", Repeat::Deliberate),
+        };
+        let path = format!("/core/v1/authentications/{id}/full{query}");
+        let call = Call { name: FullAuthentication::CALL, method: Method::GET, path: &path, body: None, repeat };
+        self.rest(permit.acting().bearer(), call, |body| FullAuthentication::new(body, id)).await
+    }
+}
+
+fn not_enabled(refused: &TrayError) -> TrayError {
+    let TrayError { call, status, .. } = *refused;
+    TrayError { class: Class::NotEnabled, call, reason: "the full read is not enabled for this organisation", status }
 }
 
 #[cfg(test)]

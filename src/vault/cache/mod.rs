@@ -227,9 +227,14 @@ impl Cache {
         self.read(|db, keys| records::schedule(db, keys, owner))
     }
 
+    /// What is held in full and expires before this moment, what expires first in front, by plain columns only.
+    pub fn expiring(&self, before: jiff::Timestamp) -> Result<Vec<Scheduled>, CacheError> {
+        self.read(|db, _| records::expiring(db, before))
+    }
+
     /// What [`Scheduled::metadata`] is when nothing about the authentication changed.
     pub fn metadata_fingerprint(&self, metadata: &Metadata) -> Result<Fingerprint, CacheError> {
-        Ok(schema::metadata_fingerprint(&*self.0.keyring.keys()?, &schema::metadata_json(metadata)))
+        Ok(schema::metadata_fingerprint(&*self.0.keyring.keys()?, metadata))
     }
 
     /// Every end user, in no order. One that is damaged is left out, and reported to the trace: the next

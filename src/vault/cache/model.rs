@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::authentication::{AuthenticationId, EndUser, Metadata, UserId};
+use crate::authentication::{AuthenticationId, EndUser, Metadata, Owner, UserId};
 use crate::secret::{SecretBytes, SecretString};
 use crate::vault::keyring::Fingerprint;
 
@@ -23,10 +23,18 @@ pub enum State {
     Gone = 4,
     /// Quarantined: what was held didn't open and was destroyed. The next synchronisation pulls it again.
     Damaged = 5,
+    /// Tray refuses its principal: the secret stays sealed and isn't answered until Tray accepts the principal again.
+    Refused = 6,
 }
 
 impl State {
-    const ALL: [Self; 6] = [Self::Pending, Self::NotPermitted, Self::NotEnabled, Self::Full, Self::Gone, Self::Damaged];
+    const ALL: [Self; 7] =
+        [Self::Pending, Self::NotPermitted, Self::NotEnabled, Self::Full, Self::Gone, Self::Damaged, Self::Refused];
+
+    /// Whether what is held may be answered: not after Tray refused it, in whichever way.
+    pub fn is_answered(self) -> bool {
+        matches!(self, Self::Full | Self::Pending)
+    }
 
     /// How the column holds it.
     pub(super) fn code(self) -> i64 {
@@ -73,15 +81,17 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
-    /// What became known of whether it can be pulled: `Pending`, `NotPermitted` or `NotEnabled`. The secret is
-    /// destroyed by `NotPermitted` and kept by the others. A tombstone stays one, and one that was never
+    /// What became known of whether it can be pulled: `Pending`, `NotPermitted`, `NotEnabled` or `Refused`. The secret
+    /// is destroyed by `NotPermitted` and kept by the others. A tombstone stays one, and one that was never
     /// listed is passed over.
     Mark {
         /// Which.
         id: AuthenticationId,
-        /// One of the three.
+        /// One of the four.
         state: State,
     },
+    /// Tray refuses a principal: all that it has, or is to have, in full is marked [`State::Refused`].
+    Refuse(Owner),
     /// It was read in full, and becomes [`State::Full`] in a new revision. A tombstone stays one, and a mark stays
     /// in force: a pull that a deletion, an update or a new rule has overtaken mustn't bring the old secret back.
     Pulled {
@@ -105,6 +115,11 @@ pub enum Write {
         reason: GoneReason,
         /// When.
         at: Timestamp,
+    },
+    /// Tombstones from before this moment are forgotten.
+    ForgetGone {
+        /// When they became tombstones, at the latest.
+        before: Timestamp,
     },
     /// It doesn't open: it becomes [`State::Damaged`] and what is held is destroyed. A tombstone stays one.
     Quarantine(AuthenticationId),
@@ -197,6 +212,8 @@ pub struct Scheduled {
     pub metadata: Fingerprint,
     /// Whether its secret can be held.
     pub state: State,
+    /// When and why it became a tombstone, if it is one.
+    pub gone: Option<(Timestamp, GoneReason)>,
     /// When the secret that is held was fetched; `None` if none is held.
     pub fetched_at: Option<Timestamp>,
     /// When the credentials that are held expire, if they say.
@@ -218,6 +235,8 @@ pub struct Counts {
     pub gone: u64,
     /// [`State::Damaged`].
     pub damaged: u64,
+    /// [`State::Refused`].
+    pub refused: u64,
     /// End users.
     pub users: u64,
 }
@@ -225,7 +244,12 @@ pub struct Counts {
 impl Counts {
     /// All authentications.
     pub fn authentications(&self) -> u64 {
-        let Self { full, pending, not_permitted, not_enabled, gone, damaged, users: _ } = self;
-        full + pending + not_permitted + not_enabled + gone + damaged
+        self.present() + self.gone
+    }
+
+    /// Those that are no tombstones.
+    pub fn present(&self) -> u64 {
+        let Self { full, pending, not_permitted, not_enabled, gone: _, damaged, refused, users: _ } = self;
+        full + pending + not_permitted + not_enabled + damaged + refused
     }
 }

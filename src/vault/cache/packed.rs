@@ -1,4 +1,5 @@
-//! Metadata as they are sealed: a format byte, then their texts in a fixed order, each with its length in front.
+//! Metadata as they are sealed: a format byte, then their texts in a fixed order, each with its length in front, then the
+//! number of scopes plus one (none known: zero) and the scopes.
 //!
 //! The id isn't among them: it is in the row, and bound to the value. As JSON, which the first version of the schema had
 //! and which is still read, the names of the fields would be half of it all, and a tenth of the file.
@@ -9,10 +10,13 @@ use crate::authentication::{
 use crate::secret::SecretBytes;
 
 /// The format byte. JSON has a brace there.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
+
+/// The second version's, which has no scopes.
+const WITHOUT_SCOPES: u8 = 2;
 
 pub(super) fn pack(metadata: &Metadata) -> SecretBytes {
-    let Metadata { id: _, name, owner, service, environment } = metadata;
+    let Metadata { id: _, name, owner, service, environment, scopes } = metadata;
     let owner = match owner {
         Owner::EndUser { user_id, external_user_id } => Some((&user_id.0, &external_user_id.0)),
         Owner::Workspace => None,
@@ -29,16 +33,19 @@ pub(super) fn pack(metadata: &Metadata) -> SecretBytes {
             push(&mut packed, right);
         }
     }
+    push_number(&mut packed, scopes.as_ref().map_or(0, |scopes| scopes.len() + 1));
+    scopes.iter().flatten().for_each(|scope| push(&mut packed, scope));
     SecretBytes::new(packed)
 }
 
-/// `None` for what [`pack`] never gives, nor the first version.
+/// `None` for what [`pack`] never gives, nor earlier versions.
 pub(super) fn unpack(id: AuthenticationId, packed: &SecretBytes) -> Option<Metadata> {
     let rest = &mut packed.expose_secret();
     if rest.first() == Some(&b'{') {
         return serde_json::from_slice(rest).ok();
     }
-    if *rest.split_off_first()? != FORMAT {
+    let format = *rest.split_off_first()?;
+    if format != FORMAT && format != WITHOUT_SCOPES {
         return None;
     }
     let name = take(rest)?;
@@ -50,34 +57,52 @@ pub(super) fn unpack(id: AuthenticationId, packed: &SecretBytes) -> Option<Metad
     };
     let service = take_pair(rest)?.map(|(name, version)| Service { name, version });
     let environment = take_pair(rest)?.map(|(id, title)| Environment { id: ServiceEnvironmentId(id), title });
-    rest.is_empty().then_some(Metadata { id, name, owner, service, environment })
+    let scopes = if format == FORMAT { take_scopes(rest)? } else { None };
+    rest.is_empty().then_some(Metadata { id, name, owner, service, environment, scopes })
 }
 
-/// The length goes in front, seven bits a byte, the least significant first; all bytes but the last have the top bit.
+/// The length goes in front.
 fn push(packed: &mut Vec<u8>, text: &str) {
-    let mut len = text.len();
+    push_number(packed, text.len());
+    packed.extend_from_slice(text.as_bytes());
+}
+
+/// Seven bits a byte, the least significant first; all bytes but the last have the top bit.
+fn push_number(packed: &mut Vec<u8>, mut number: usize) {
     loop {
-        let [low, ..] = len.to_le_bytes();
-        len >>= 7;
-        if len == 0 {
+        let [low, ..] = number.to_le_bytes();
+        number >>= 7;
+        if number == 0 {
             packed.push(low);
             break;
         }
         packed.push(low | 0x80);
     }
-    packed.extend_from_slice(text.as_bytes());
 }
 
 fn take(rest: &mut &[u8]) -> Option<String> {
-    let mut len = 0_usize;
+    let len = take_number(rest)?;
+    String::from_utf8(rest.split_off(..len)?.to_vec()).ok()
+}
+
+fn take_number(rest: &mut &[u8]) -> Option<usize> {
+    let mut number = 0_usize;
     for shift in (0..usize::BITS).step_by(7) {
         let byte = *rest.split_off_first()?;
-        len |= usize::from(byte & 0x7f) << shift;
+        number |= usize::from(byte & 0x7f) << shift;
         if byte < 0x80 {
-            return String::from_utf8(rest.split_off(..len)?.to_vec()).ok();
+            return Some(number);
         }
     }
     None
+}
+
+#[expect(clippy::option_option, reason = "the outer one is for `?`, in functions that give an Option")]
+fn take_scopes(rest: &mut &[u8]) -> Option<Option<Vec<String>>> {
+    match take_number(rest)?.checked_sub(1) {
+        None => Some(None),
+        Some(count) => (0..count).map(|_| take(rest)).collect::<Option<_>>().map(Some),
+    }
 }
 
 #[expect(clippy::option_option, reason = "the outer one is for `?`, in functions that give an Option")]
@@ -102,6 +127,7 @@ mod tests {
             owner: Owner::EndUser { user_id: UserId("user".into()), external_user_id: ExternalUserId(String::new()) },
             service: Some(Service { name: "slack".into(), version: "4".into() }),
             environment: None,
+            scopes: None,
         }
     }
 
@@ -110,10 +136,21 @@ mod tests {
         for len in [0, 1, 63, 64, 127, 8_191, 8_192, 100_000] {
             let whole = metadata(len);
             let workspace = Metadata { owner: Owner::Workspace, service: None, ..whole.clone() };
-            for metadata in [whole, workspace] {
+            let unscoped = Metadata { scopes: Some(Vec::new()), ..whole.clone() };
+            let scoped = Metadata { scopes: Some(vec!["read".into(), "ä".repeat(len)]), ..whole.clone() };
+            for metadata in [whole, workspace, unscoped, scoped] {
                 assert_eq!(unpack(metadata.id, &pack(&metadata)), Some(metadata));
             }
         }
+    }
+
+    #[test]
+    fn what_the_second_version_sealed_is_read() {
+        let metadata = metadata(123);
+        let mut packed = pack(&metadata).expose_secret().to_vec();
+        assert_eq!((packed[0], packed.pop()), (3, Some(0)), "the format, and that no scopes are known");
+        packed[0] = 2;
+        assert_eq!(unpack(metadata.id, &SecretBytes::new(packed)), Some(metadata));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reading authentications.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, Rows};
 
 use super::error::CacheError;
 use super::model::{Counts, Filter, GoneReason, Listing, Record, Scheduled, Secret, State};
@@ -14,6 +14,13 @@ use crate::vault::keyring::{Fingerprint, Keys};
 macro_rules! record {
     () => {
         "id, state, gone_reason, listed_at, fetched_at, expires_at, revision, metadata_revision, metadata"
+    };
+}
+
+/// The columns of what a plan needs to know, in the order in which [`scheduled`] reads them.
+macro_rules! scheduled {
+    () => {
+        "key, id, metadata_mark, state, fetched_at, expires_at, gone_at, gone_reason"
     };
 }
 
@@ -96,14 +103,24 @@ fn selects(filter: &Filter, record: &Record) -> bool {
 }
 
 pub(super) fn schedule(db: &Connection, keys: &Keys, owner: &Owner) -> Result<Vec<Scheduled>, CacheError> {
-    let mut statement = db.prepare_cached(
-        "SELECT key, id, metadata_mark, state, fetched_at, expires_at FROM authentications \
-         WHERE owner = ?1",
-    )?;
-    let mut rows = statement.query([schema::owner_mark(keys, owner.key())])?;
+    let mut statement =
+        db.prepare_cached(concat!("SELECT ", scheduled!(), " FROM authentications WHERE owner = ?1"))?;
+    // An unreadable row is as good as none: what Tray lists is written over it.
+    schedule_of(statement.query([schema::owner_mark(keys, owner.key())])?)
+}
+
+/// What expires before a moment and is in a state. The plus keeps SQLite from looking it up by its state, which most have.
+pub(super) const EXPIRING: &str =
+    concat!("SELECT ", scheduled!(), " FROM authentications WHERE expires_at < ?1 AND +state = ?2 ORDER BY expires_at");
+
+pub(super) fn expiring(db: &Connection, before: Timestamp) -> Result<Vec<Scheduled>, CacheError> {
+    let mut statement = db.prepare_cached(EXPIRING)?;
+    schedule_of(statement.query((before.as_millisecond(), State::Full.code()))?)
+}
+
+fn schedule_of(mut rows: Rows<'_>) -> Result<Vec<Scheduled>, CacheError> {
     let mut schedule = Vec::new();
     while let Some(row) = rows.next()? {
-        // An unreadable row is as good as none: what Tray lists is written over it.
         schedule.extend(scheduled(row));
     }
     Ok(schedule)
@@ -118,6 +135,7 @@ fn scheduled(row: &Row<'_>) -> Option<Scheduled> {
         id,
         metadata: Fingerprint::from_bytes(row.get(2).ok()?),
         state: State::from_code(row.get(3).ok()?)?,
+        gone: optional_time(row, 6)?.zip(row.get(7).ok().and_then(GoneReason::from_code)),
         fetched_at: optional_time(row, 4)?,
         expires_at: optional_time(row, 5)?,
     })
@@ -135,6 +153,7 @@ pub(super) fn counts(db: &Connection) -> Result<Counts, CacheError> {
             Some(State::NotEnabled) => &mut counts.not_enabled,
             Some(State::Gone) => &mut counts.gone,
             Some(State::Damaged) => &mut counts.damaged,
+            Some(State::Refused) => &mut counts.refused,
             None => continue,
         };
         *count = unsigned(row, 1)?;

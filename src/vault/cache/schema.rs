@@ -17,7 +17,7 @@ use crate::vault::keyring::{Fingerprint, Keys, Place};
 /// - `state` and `gone_reason` are codes of the model's enums; times are epoch milliseconds.
 /// - `revision` counts pulls, and never goes back, not even when the secret is destroyed.
 /// - `marked_in` is the generation of the last mark: what was pulled on a question from before it is out of date.
-/// - by_state answers the counts from the index alone.
+/// - by_state answers the counts from the index alone, and by_expiry what expires next.
 pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE cache (
@@ -59,6 +59,10 @@ pub(super) const MIGRATIONS: &[&str] = &[
 ",
     "
     -- States may be 5, damaged, and metadata are sealed packed: the first version knows neither.
+",
+    "
+    -- States may be 6, refused, and metadata may have scopes: the second version knows neither.
+    CREATE INDEX by_expiry ON authentications (expires_at) WHERE expires_at IS NOT NULL;
 ",
 ];
 
@@ -113,10 +117,6 @@ pub(super) fn external_mark(keys: &Keys, id: &ExternalUserId) -> Fingerprint {
     keys.fingerprint("external user", id.0.as_bytes())
 }
 
-pub(super) fn metadata_json(metadata: &Metadata) -> SecretBytes {
-    json(metadata)
-}
-
 pub(super) fn user_json(user: &EndUser) -> SecretBytes {
     json(user)
 }
@@ -127,8 +127,10 @@ fn json(value: &impl serde::Serialize) -> SecretBytes {
     SecretBytes::new(json)
 }
 
-pub(super) fn metadata_fingerprint(keys: &Keys, json: &SecretBytes) -> Fingerprint {
-    keys.fingerprint("metadata", json.expose_secret())
+/// Of what a list shows: scopes are not among it.
+pub(super) fn metadata_fingerprint(keys: &Keys, metadata: &Metadata) -> Fingerprint {
+    let listed = Metadata { scopes: None, ..metadata.clone() };
+    keys.fingerprint("metadata", json(&listed).expose_secret())
 }
 
 /// Where an authentication's metadata are sealed to; `times` is when they were listed.

@@ -29,6 +29,19 @@ pub(super) fn apply(db: &Connection, keys: &Keys, write: Write) -> Result<(), Ca
             db.prepare_cached(sql)?.execute(values)?;
             Ok(())
         }
+        Write::Refuse(owner) => {
+            let sql = "UPDATE authentications SET state = ?2, marked_in = 1 + (SELECT generation FROM cache) \
+                       WHERE owner = ?1 AND state IN (?3, ?4, ?5)";
+            let refused = [State::Full, State::Pending, State::NotEnabled].map(State::code);
+            let owner = schema::owner_mark(keys, owner.key());
+            db.prepare_cached(sql)?.execute((owner, State::Refused.code(), refused[0], refused[1], refused[2]))?;
+            Ok(())
+        }
+        Write::ForgetGone { before } => {
+            let sql = "DELETE FROM authentications WHERE state = ?1 AND gone_at < ?2";
+            db.prepare_cached(sql)?.execute((State::Gone.code(), before.as_millisecond()))?;
+            Ok(())
+        }
         Write::Quarantine(id) => quarantine(db, id),
         Write::User(user) => end_user(db, keys, &user),
         Write::RemoveUser(id) => {
@@ -49,7 +62,6 @@ pub(super) fn apply(db: &Connection, keys: &Keys, write: Write) -> Result<(), Ca
 fn listed(db: &Connection, keys: &Keys, metadata: &Metadata, at: Timestamp) -> Result<(), CacheError> {
     let id = metadata.id;
     let revision = held(db, id)?.map_or(1, |held| held.metadata_revision.wrapping_add(1));
-    let json = schema::metadata_json(metadata);
     let at = at.as_millisecond();
     let packed = packed::pack(metadata);
     let sealed = keys.seal(&schema::metadata_place(&id, revision, &[at]), packed.expose_secret())?;
@@ -68,7 +80,7 @@ fn listed(db: &Connection, keys: &Keys, metadata: &Metadata, at: Timestamp) -> R
         State::Pending.code(),
         at,
         revision.cast_signed(),
-        schema::metadata_fingerprint(keys, &json).as_bytes(),
+        schema::metadata_fingerprint(keys, metadata).as_bytes(),
         sealed,
         State::Gone.code(),
     ])?;
@@ -77,7 +89,7 @@ fn listed(db: &Connection, keys: &Keys, metadata: &Metadata, at: Timestamp) -> R
 
 fn mark(db: &Connection, id: AuthenticationId, state: State) -> Result<(), CacheError> {
     let sql = match state {
-        State::Pending | State::NotEnabled => {
+        State::Pending | State::NotEnabled | State::Refused => {
             "UPDATE authentications SET state = ?3, marked_in = 1 + (SELECT generation FROM cache) \
              WHERE key = ?1 AND id = ?2 AND state <> ?4"
         }

@@ -2,6 +2,7 @@
 
 mod flips;
 mod resealing;
+mod schedule;
 mod tampering;
 
 use std::fs;
@@ -106,6 +107,7 @@ fn metadata(number: u128, user: &str, service: &str) -> Metadata {
         owner: owner(user),
         service: Some(Service { name: service.into(), version: "4".into() }),
         environment: Some(Environment { id: ServiceEnvironmentId("env-1".into()), title: "Production".into() }),
+        scopes: None,
     }
 }
 
@@ -211,9 +213,9 @@ async fn listing_again_brings_metadata_up_to_date_and_keeps_the_secret() {
 }
 
 #[tokio::test]
-async fn not_permitted_destroys_the_secret_and_not_enabled_keeps_it() {
+async fn not_permitted_destroys_the_secret_and_the_other_marks_keep_it() {
     let fixture = Fixture::with_two().await;
-    for kept in [State::NotEnabled, State::Pending] {
+    for kept in [State::NotEnabled, State::Pending, State::Refused] {
         fixture.cache.write(vec![Write::Mark { id: id(1), state: kept }]).await.unwrap();
         assert_eq!(fixture.record(1).state, kept);
         assert_eq!(fixture.secret(1).unwrap(), "canary-secret-one");
@@ -310,10 +312,18 @@ async fn a_schedule_is_made_of_plain_columns() {
             id: id(1),
             metadata: mark(1, "salesforce"),
             state: State::Full,
+            gone: None,
             fetched_at: Some(at(2_000)),
             expires_at: Some(at(9_000)),
         },
-        Scheduled { id: id(2), metadata: mark(2, "slack"), state: State::Pending, fetched_at: None, expires_at: None },
+        Scheduled {
+            id: id(2),
+            metadata: mark(2, "slack"),
+            state: State::Pending,
+            gone: None,
+            fetched_at: None,
+            expires_at: None,
+        },
     ];
     assert_eq!(schedule, expected);
     assert_ne!(mark(1, "salesforce"), mark(1, "slack"));
@@ -334,7 +344,8 @@ async fn counts_are_by_state() {
         Write::User(user("alice")),
     ];
     fixture.cache.write(batch).await.unwrap();
-    let expected = Counts { full: 1, pending: 1, not_permitted: 1, not_enabled: 2, gone: 1, damaged: 0, users: 1 };
+    let expected =
+        Counts { full: 1, pending: 1, not_permitted: 1, not_enabled: 2, gone: 1, damaged: 0, refused: 0, users: 1 };
     assert_eq!(fixture.cache.counts().unwrap(), expected);
 }
 

@@ -13,9 +13,11 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::{
     audit::{Action, AuditError, AuditLog, Event, Outcome, Target},
     authentication::{EndUser, ExternalUserId, Owner, UserId},
+    lately::Lately,
+    secret::SecretString,
     tray::{
-        Acting, ApiUserToken, Class, MasterToken, ServiceEnvironment, SharedWorkspace, Tray, TrayError, UserCriteria,
-        UserToken, WorkspaceError,
+        Acting, ApiUserToken, Class, MasterToken, Priority, ServiceEnvironment, SharedWorkspace, Tray, TrayError,
+        UserCriteria, UserToken, WorkspaceError,
     },
     vault::{Cache, CacheError, IsLocked, Write},
 };
@@ -26,12 +28,20 @@ const USER_TOKEN_LIFETIME: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 /// A token is not used any more when this little of its time is left.
 const USER_TOKEN_MARGIN: Duration = Duration::from_secs(60 * 60);
 
+/// How long after a renewal another rejection is a refusal, not an expiry.
+const ONE_RENEWAL_IN: Duration = Duration::from_secs(60 * 60);
+
 /// Minting is serialised for each user; users share this many locks.
 const MINT_LOCKS: usize = 32;
 
-/// The principals that the configuration gives tokens for.
+/// The principals that the configuration gives tokens for. Cheap to clone.
+#[derive(Clone)]
 pub struct Principals {
-    tray: Arc<Tray>,
+    tray: Tray,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     cache: Cache,
     audit: AuditLog,
     /// Whether the configuration names a token of each kind, which stays true while the vault is locked.
@@ -39,6 +49,8 @@ pub struct Principals {
     /// `None` while the vault is locked.
     tokens: RwLock<Option<Arc<Tokens>>>,
     minting: [Mutex<()>; MINT_LOCKS],
+    /// Whose token was renewed because Tray rejected it.
+    renewed: Lately<UserId>,
 }
 
 #[derive(Clone, Copy)]
@@ -92,6 +104,15 @@ impl Session {
     }
 }
 
+/// What became of a token that Tray rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The next session has another.
+    Renewed,
+    /// There is none to be had: Tray rejected the last one lately, or it is an API user's.
+    Refused,
+}
+
 /// Why the daemon can't act as a principal.
 #[derive(Debug, thiserror::Error)]
 pub enum PrincipalError {
@@ -127,29 +148,36 @@ impl PrincipalError {
 
 impl Principals {
     /// Takes the tokens over.
-    pub fn new(tray: Arc<Tray>, cache: Cache, audit: AuditLog, tokens: Tokens) -> Self {
-        Self {
-            tray,
+    pub fn new(tray: Tray, cache: Cache, audit: AuditLog, tokens: Tokens) -> Self {
+        let shared = Shared {
             cache,
             audit,
             configured: Configured { master: tokens.master.is_some(), api_user: tokens.api_user.is_some() },
             tokens: RwLock::new(Some(Arc::new(tokens))),
             minting: std::array::from_fn(|_| Mutex::new(())),
-        }
+            renewed: Lately::within(ONE_RENEWAL_IN),
+        };
+        Self { tray, shared: Arc::new(shared) }
+    }
+
+    /// The same, asking Tray with another priority.
+    #[must_use]
+    pub fn at(&self, priority: Priority) -> Self {
+        Self { tray: self.tray.at(priority), shared: Arc::clone(&self.shared) }
     }
 
     /// Wipes the tokens, once no request that is under way needs them.
     pub fn forget_tokens(&self) {
-        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.shared.tokens.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Holds tokens again.
     pub fn hold(&self, tokens: Tokens) {
-        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(tokens));
+        *self.shared.tokens.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(tokens));
     }
 
     fn tokens(&self) -> Result<Arc<Tokens>, IsLocked> {
-        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(IsLocked)
+        self.shared.tokens.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(IsLocked)
     }
 
     /// The end users that are known here.
@@ -157,12 +185,12 @@ impl Principals {
     /// # Errors
     /// [`PrincipalError::Cache`].
     pub fn known_end_users(&self) -> Result<Vec<EndUser>, PrincipalError> {
-        Ok(self.cache.users()?)
+        Ok(self.shared.cache.users()?)
     }
 
     /// Whether there is a token for a shared workspace.
     pub fn has_workspace(&self) -> bool {
-        self.configured.api_user
+        self.shared.configured.api_user
     }
 
     /// Lists the end users in Tray and remembers those that are new. Without a master token there are none, and those
@@ -171,16 +199,16 @@ impl Principals {
     /// # Errors
     /// [`PrincipalError`].
     pub async fn discover_end_users(&self) -> Result<EndUsers, PrincipalError> {
-        if !self.configured.master {
-            return Ok(EndUsers { present: Vec::new(), departed: self.cache.users()? });
+        if !self.shared.configured.master {
+            return Ok(EndUsers { present: Vec::new(), departed: self.shared.cache.users()? });
         }
         let present = self.tray.end_users(self.tokens()?.master()?, None).await?;
-        let known = self.cache.users()?;
+        let known = self.shared.cache.users()?;
         let by_id: HashMap<_, _> = known.iter().map(|user| (&user.id, user)).collect();
         let is_new = |user: &&EndUser| by_id.get(&user.id) != Some(user);
         let new: Vec<_> = present.iter().filter(is_new).cloned().map(Write::User).collect();
         if !new.is_empty() {
-            self.cache.write(new).await?;
+            self.shared.cache.write(new).await?;
         }
         let ids: HashSet<_> = present.iter().map(|user| &user.id).collect();
         let departed = known.into_iter().filter(|user| !ids.contains(&user.id)).collect();
@@ -192,7 +220,7 @@ impl Principals {
     /// # Errors
     /// [`PrincipalError`].
     pub async fn end_user_by_external_id(&self, id: &ExternalUserId) -> Result<Option<EndUser>, PrincipalError> {
-        match self.cache.user_by_external_id(id)? {
+        match self.shared.cache.user_by_external_id(id)? {
             Some(user) => Ok(Some(user)),
             None => self.find_end_user(UserCriteria { external_user_id: Some(id), ..UserCriteria::default() }).await,
         }
@@ -203,7 +231,7 @@ impl Principals {
     /// # Errors
     /// [`PrincipalError`].
     pub async fn end_user(&self, id: &UserId) -> Result<Option<EndUser>, PrincipalError> {
-        match self.cache.user(id)? {
+        match self.shared.cache.user(id)? {
             Some(user) => Ok(Some(user)),
             None => self.find_end_user(UserCriteria { user_id: Some(id), ..UserCriteria::default() }).await,
         }
@@ -219,7 +247,7 @@ impl Principals {
         };
         let user = found.into_iter().find(asked_for);
         if let Some(user) = &user {
-            self.cache.write(vec![Write::User(user.clone())]).await?;
+            self.shared.cache.write(vec![Write::User(user.clone())]).await?;
         }
         Ok(user)
     }
@@ -235,16 +263,31 @@ impl Principals {
         }
     }
 
-    /// Forgets an owner's token after Tray rejected it, so that the next session mints a new one. An API user's token
+    /// Has an end user's token minted anew by the next session after Tray rejected it, once an hour at most. Where the
+    /// session is given that was rejected, a token that replaced its own meanwhile is the renewal. An API user's token
     /// can't be minted: it stays, until the operator gives another.
     ///
     /// # Errors
     /// [`PrincipalError::Cache`].
-    pub async fn token_rejected(&self, owner: &Owner) -> Result<(), PrincipalError> {
-        if let Owner::EndUser { user_id, .. } = owner {
-            self.cache.write(vec![Write::ForgetUserToken(user_id.clone())]).await?;
+    pub async fn token_rejected(&self, owner: &Owner, rejected: Option<&Session>) -> Result<Renewal, PrincipalError> {
+        let Owner::EndUser { user_id, .. } = owner else { return Ok(Renewal::Refused) };
+        let _one_at_a_time = self.minting(user_id).lock().await;
+        let held = self.held_token(user_id)?;
+        if let Some(Session::EndUser(rejected)) = rejected
+            && !held.is_some_and(|(held, _)| held.is_same(rejected.secret()))
+        {
+            return Ok(Renewal::Renewed);
         }
-        Ok(())
+        if !self.shared.renewed.note(user_id.clone()) {
+            return Ok(Renewal::Refused);
+        }
+        self.shared.cache.write(vec![Write::ForgetUserToken(user_id.clone())]).await?;
+        Ok(Renewal::Renewed)
+    }
+
+    /// Somebody asks, who may have mended what was wrong: a token that was renewed lately may be again.
+    pub fn forget_refusals(&self) {
+        self.shared.renewed.forget_all();
     }
 
     /// The environments of a service. Tray lists them for end users and for the organisation, but not for an API user:
@@ -269,27 +312,35 @@ impl Principals {
     async fn user_token(&self, owner: &Owner, user: &UserId) -> Result<UserToken, PrincipalError> {
         let tokens = self.tokens()?;
         let master = tokens.master()?;
-        let lock = user.0.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        let _one_at_a_time = self.minting[lock % MINT_LOCKS].lock().await;
-        let held = match self.cache.user_token(user) {
-            // As good as none: another is minted and written over it.
-            Err(CacheError::DamagedUser { .. }) => None,
-            held => held?,
-        };
-        if let Some((token, expires_at)) = held
+        let _one_at_a_time = self.minting(user).lock().await;
+        if let Some((token, expires_at)) = self.held_token(user)?
             && expires_at > Timestamp::now() + USER_TOKEN_MARGIN
         {
             return Ok(UserToken::new(user.clone(), token));
         }
         let event = |outcome| Event::new(Action::MintToken, outcome).on(Target::owner(owner));
-        self.audit.record(&event(Outcome::Begun))?;
+        self.shared.audit.record(&event(Outcome::Begun))?;
         let minted = self.tray.authorize(master, user).await;
-        self.audit.record(&event(if minted.is_ok() { Outcome::Done } else { Outcome::Failed }))?;
+        self.shared.audit.record(&event(if minted.is_ok() { Outcome::Done } else { Outcome::Failed }))?;
         let token = minted?;
         let copy = token.secret().duplicate();
         let expires_at = Timestamp::now() + USER_TOKEN_LIFETIME;
-        self.cache.write(vec![Write::UserToken { user: user.clone(), token: copy, expires_at }]).await?;
+        self.shared.cache.write(vec![Write::UserToken { user: user.clone(), token: copy, expires_at }]).await?;
         Ok(token)
+    }
+
+    fn minting(&self, user: &UserId) -> &Mutex<()> {
+        let lock = user.0.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        &self.shared.minting[lock % MINT_LOCKS]
+    }
+
+    /// The token that is held for an end user, and when it expires. A damaged one is as good as none: another is minted
+    /// and written over it.
+    fn held_token(&self, user: &UserId) -> Result<Option<(SecretString, Timestamp)>, CacheError> {
+        match self.shared.cache.user_token(user) {
+            Err(CacheError::DamagedUser { .. }) => Ok(None),
+            held => held,
+        }
     }
 
     async fn shared_workspace(&self) -> Result<Arc<SharedWorkspace>, PrincipalError> {
@@ -299,7 +350,7 @@ impl Principals {
             let verified = token.verify(&self.tray).await;
             let outcome = if verified.is_ok() { Outcome::Done } else { Outcome::Failed };
             let event = Event::new(Action::VerifyWorkspace, outcome).on(Target::owner(&Owner::Workspace));
-            self.audit.record(&event)?;
+            self.shared.audit.record(&event)?;
             Ok(Arc::new(verified?))
         };
         tokens.workspace.get_or_try_init(|| verify).await.map(Arc::clone)

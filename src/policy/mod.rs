@@ -1,10 +1,13 @@
 //! Pure decisions: which authentications may be pulled in full, and who on this host may see what. Nothing here does
 //! I/O; user and group names are numbers by the time they arrive.
 
+mod pull;
+
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
-use crate::authentication::{AuthenticationId, Metadata, Principal};
+pub use self::pull::{Effect, PullConfig, PullDecision, PullExplanation, PullRule, Step};
+use crate::authentication::{AuthenticationId, Metadata};
 
 /// The rules of `[pull]`, `[access]` and `[workflow_guard]`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -16,14 +19,6 @@ pub struct Config {
     pub access: AccessConfig,
     /// Who never gets a secret.
     pub workflow_guard: GuardConfig,
-}
-
-/// `[pull]`: ordered rules, the first that matches decides; what none names is not pulled.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PullConfig {
-    /// The rules, in order.
-    pub rules: Vec<PullRule>,
 }
 
 /// `[access]`: rules that grant; what none grants is refused.
@@ -53,31 +48,6 @@ impl Default for GuardConfig {
     }
 }
 
-/// What a rule of `[pull]` does with what it matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Effect {
-    /// Pull it in full.
-    Allow,
-    /// Keep its metadata only.
-    Deny,
-}
-
-/// One rule of `[pull]`. A list that is absent matches everything; one that is there must match.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PullRule {
-    /// What logs and `why` call it.
-    pub name: String,
-    /// What it does.
-    pub effect: Effect,
-    /// Kinds of principal.
-    pub principals: Option<Vec<Principal>>,
-    /// What they are for and whose they are.
-    #[serde(flatten)]
-    pub which: Selector,
-}
-
 /// One rule of `[access]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,9 +75,11 @@ pub enum Grant {
     Metadata,
     /// Read credentials and user data.
     Read,
+    /// Have one pulled anew, and report that its credentials were rejected.
+    Refresh,
     /// Ask for a synchronisation.
     Sync,
-    /// Lock and unlock the vault, and rotate its keys.
+    /// Lock and unlock the vault, rotate its keys, and confirm removals.
     Manage,
 }
 
@@ -125,16 +97,25 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// Whether an authentication is one of those. `unknown` is the answer for a service or an environment that Tray
-    /// does not name. That a workspace has no `externalUserId` is known.
-    fn matches(&self, metadata: &Metadata, unknown: bool) -> bool {
+    /// Whether an authentication is one of those.
+    fn matches(&self, metadata: &Metadata) -> bool {
+        self.misses(metadata, false).is_none()
+    }
+
+    /// Which of the lists an authentication is not on; `None` if it is one of those. `unknown` is whether a service or
+    /// an environment that Tray does not name counts as listed. That a workspace has no `externalUserId` is known.
+    fn misses(&self, metadata: &Metadata, unknown: bool) -> Option<&'static str> {
         let owner = metadata.owner.external_user_id();
         let service = metadata.service.as_ref().map(|service| service.name.as_str());
         let environment = metadata.environment.as_ref().map(|one| one.title.as_str());
-        fits(self.owners.as_deref(), owner, false)
-            && fits(self.services.as_deref(), service, unknown)
-            && fits(self.environments.as_deref(), environment, unknown)
-            && self.authentications.as_ref().is_none_or(|ids| ids.contains(&metadata.id))
+        [
+            ("owners", fits(self.owners.as_deref(), owner, false)),
+            ("services", fits(self.services.as_deref(), service, unknown)),
+            ("environments", fits(self.environments.as_deref(), environment, unknown)),
+            ("authentications", self.authentications.as_ref().is_none_or(|ids| ids.contains(&metadata.id))),
+        ]
+        .into_iter()
+        .find_map(|(list, fits)| (!fits).then_some(list))
     }
 
     /// Whether it names nothing, and so matches everything.
@@ -188,22 +169,6 @@ impl Caller {
             _ => None,
         }
     }
-}
-
-/// Whether an authentication may be pulled in full.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum PullDecision {
-    /// It may, by this rule.
-    Permitted {
-        /// The rule's name.
-        rule: String,
-    },
-    /// It may not: only its metadata is kept.
-    Refused {
-        /// The rule's name; `None` if no rule names it.
-        rule: Option<String>,
-    },
 }
 
 /// Whether a caller gets what it asks for.
@@ -307,24 +272,9 @@ impl Policy {
         })
     }
 
-    /// Whether an authentication may be pulled in full: the first rule that matches decides.
-    pub fn pull(&self, metadata: &Metadata) -> PullDecision {
-        let principal = metadata.owner.principal();
-        let first = self.pull.iter().find(|rule| {
-            // What is not known might be what a rule denies, and is not what a rule allows.
-            let unknown = rule.effect == Effect::Deny;
-            rule.principals.as_ref().is_none_or(|kinds| kinds.contains(&principal))
-                && rule.which.matches(metadata, unknown)
-        });
-        match first {
-            Some(rule) if rule.effect == Effect::Allow => PullDecision::Permitted { rule: rule.name.clone() },
-            other => PullDecision::Refused { rule: other.map(|rule| rule.name.clone()) },
-        }
-    }
-
     /// Whether a caller gets `grant` on one authentication. The guard comes first, whatever rule matches.
     pub fn access(&self, caller: &Caller, grant: Grant, metadata: &Metadata) -> AccessDecision {
-        self.decide(caller, grant, |rule| rule.which.matches(metadata, false))
+        self.decide(caller, grant, |rule| rule.which.matches(metadata))
     }
 
     /// Whether a caller gets `grant` on every authentication there is or may be: only such a one is told whether one
@@ -395,13 +345,13 @@ fn resolve(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use uuid::Uuid;
 
     use super::*;
     use crate::authentication::{ExternalUserId, Owner, Service, UserId};
 
-    fn of(owner: &str, service: &str) -> Metadata {
+    pub(super) fn of(owner: &str, service: &str) -> Metadata {
         Metadata {
             id: AuthenticationId(Uuid::from_u128(7)),
             name: "any".to_owned(),
@@ -411,10 +361,11 @@ mod tests {
             },
             service: Some(Service { name: service.to_owned(), version: "1".to_owned() }),
             environment: None,
+            scopes: None,
         }
     }
 
-    fn policy(text: &str) -> Policy {
+    pub(super) fn policy(text: &str) -> Policy {
         let config: Config = toml::from_str(text).expect("a valid policy");
         Policy::new(&config, |name| name.parse().ok(), |name| name.parse().ok()).expect("known accounts")
     }
@@ -444,27 +395,6 @@ mod tests {
             policy.access(&caller(0), Grant::Read, &of("acme-1", "slack")),
             AccessDecision::Refused(Refusal::NoRule)
         );
-    }
-
-    #[test]
-    fn the_first_pull_rule_that_matches_decides() {
-        let policy = policy(
-            r#"
-            [[pull.rules]]
-            name = "not globex"
-            effect = "deny"
-            owners = ["globex-*"]
-            [[pull.rules]]
-            name = "all end users"
-            effect = "allow"
-            principals = ["embedded"]
-            "#,
-        );
-        let refused = PullDecision::Refused { rule: Some("not globex".to_owned()) };
-        assert_eq!(policy.pull(&of("globex-1", "slack")), refused);
-        assert_eq!(policy.pull(&of("acme-1", "slack")), PullDecision::Permitted { rule: "all end users".to_owned() });
-        let workspaces = Metadata { owner: Owner::Workspace, ..of("", "slack") };
-        assert_eq!(policy.pull(&workspaces), PullDecision::Refused { rule: None });
     }
 
     #[test]
@@ -515,33 +445,12 @@ mod tests {
     }
 
     #[test]
-    fn what_tray_does_not_name_may_be_what_is_denied_and_is_not_what_is_allowed() {
-        let unnamed = Metadata { service: None, ..of("acme-1", "") };
-        let rules = |effect| {
-            format!(
-                "[[pull.rules]]\nname = \"one\"\neffect = \"{effect}\"\nservices = [\"netsuite\"]\n\
-                 [[pull.rules]]\nname = \"rest\"\neffect = \"allow\"\nenvironments = [\"Production\"]\n"
-            )
-        };
-        let denied = PullDecision::Refused { rule: Some("one".to_owned()) };
-        assert_eq!(policy(&rules("deny")).pull(&unnamed), denied);
-        assert_eq!(policy(&rules("allow")).pull(&unnamed), PullDecision::Refused { rule: None });
-    }
-
-    #[test]
     fn only_a_rule_for_everything_grants_everything() {
         let everything = "[[access.rules]]\nname = \"all\"\nusers = [\"1000\"]\ngrants = [\"read\"]";
         let granted = AccessDecision::Granted { rule: "all".to_owned() };
         assert_eq!(policy(everything).access_everything(&caller(1000), Grant::Read), granted);
         let refused = AccessDecision::Refused(Refusal::NoRule);
         assert_eq!(policy(BILLING).access_everything(&caller(1000), Grant::Read), refused);
-    }
-
-    #[test]
-    fn a_workspace_has_no_external_id_so_owner_lists_never_match_it() {
-        let policy = policy("[[pull.rules]]\nname = \"any\"\neffect = \"allow\"\nowners = [\"*\"]");
-        let workspaces = Metadata { owner: Owner::Workspace, ..of("", "slack") };
-        assert_eq!(policy.pull(&workspaces), PullDecision::Refused { rule: None });
     }
 
     #[test]

@@ -1,0 +1,124 @@
+//! `GET /v1/events`: what happens, as server-sent events (WHATWG HTML, "Server-sent events"). Metadata only, and of those
+//! authentications only that the caller may see the metadata of.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::State,
+    http::{HeaderValue, Response, header},
+};
+use bytes::Bytes;
+use http_body_util::channel::{Channel, Sender};
+use tokio::sync::{
+    broadcast::{Receiver, error::RecvError},
+    watch,
+};
+
+use super::{Api, answer::ApiError, routes::Asked};
+use crate::{
+    audit::{Action, Target},
+    feed::Notice,
+    policy::{AccessDecision, Caller, Grant, Policy},
+    task::Shutdown,
+};
+
+/// How often something is sent when nothing happens, so that both sides notice when the other is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Events that may wait for a listener that reads slowly, besides those that the feed keeps.
+const WAITING: usize = 16;
+
+/// Whether a connection has an answer that is meant to have no end.
+#[derive(Clone, Default)]
+pub(super) struct Endless(Arc<AtomicBool>);
+
+impl Endless {
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub(super) async fn events(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Extension(shutdown): Extension<Shutdown>,
+    Extension(endless): Extension<Endless>,
+) -> Response<Body> {
+    let asked = Asked::new(&api, caller);
+    let response = subscribe(&asked, shutdown).inspect(|_| endless.0.store(true, Ordering::Relaxed));
+    asked.answer(response)
+}
+
+fn subscribe(asked: &Asked<'_>, shutdown: Shutdown) -> Result<Response<Body>, ApiError> {
+    let decision = asked.policy().access_any(asked.caller(), Grant::Metadata);
+    asked.decided(Action::Subscribe, decision)?;
+    asked.unlocked(Action::Subscribe, Target::default())?;
+    let (sender, body) = Channel::<Bytes>::new(WAITING);
+    let subscription = Subscription {
+        caller: asked.caller().clone(),
+        policy: asked.api.policy.clone(),
+        notices: asked.api.feed.listen(),
+        sender,
+    };
+    // It ends with the connection, which drops the other end of the channel, or with the daemon.
+    tokio::spawn(subscription.run(shutdown));
+    let mut response = Response::new(Body::new(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::try_from(asked.id().to_string()) {
+        headers.insert("x-request-id", id);
+    }
+    Ok(response)
+}
+
+/// One listener.
+struct Subscription {
+    caller: Caller,
+    policy: watch::Receiver<Arc<Policy>>,
+    notices: Receiver<Arc<Notice>>,
+    sender: Sender<Bytes>,
+}
+
+impl Subscription {
+    async fn run(mut self, mut shutdown: Shutdown) {
+        let mut next = Some(": listening\n\n".to_owned());
+        loop {
+            if let Some(text) = next
+                && self.sender.send_data(text.into()).await.is_err()
+            {
+                return;
+            }
+            next = tokio::select! {
+                () = shutdown.requested() => return,
+                () = tokio::time::sleep(KEEP_ALIVE) => Some(": still listening\n\n".to_owned()),
+                notice = self.notices.recv() => match notice {
+                    Ok(notice) => self.sees(&notice).then(|| event(&notice)).flatten(),
+                    Err(RecvError::Lagged(missed)) => Some(format!("event: lagged\ndata: {{\"missed\":{missed}}}\n\n")),
+                    Err(RecvError::Closed) => return,
+                },
+            };
+        }
+    }
+
+    fn sees(&self, notice: &Notice) -> bool {
+        notice.authentication.as_ref().is_none_or(|metadata| {
+            let decision = self.policy.borrow().access(&self.caller, Grant::Metadata, metadata);
+            matches!(decision, AccessDecision::Granted { .. })
+        })
+    }
+}
+
+/// JSON text has no line ends, so that it is one line of data.
+fn event(notice: &Notice) -> Option<String> {
+    let data = serde_json::to_string(notice).ok()?;
+    Some(format!("event: {}\ndata: {data}\n\n", notice.what.name()))
+}

@@ -1,0 +1,233 @@
+//! Reading a secret: from the sealed cache, or, where a caller asks for a fresher one than is held, from Tray first.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::{Path, Query, State, rejection::QueryRejection},
+    http::{Response, StatusCode},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{
+    Api,
+    answer::{self, ApiError},
+    routes::{Asked, Granted, Shown},
+};
+use crate::{
+    audit::Action,
+    authentication::AuthenticationId,
+    freshness::Standing,
+    pointer,
+    policy::{Caller, Grant},
+    requests::{PartRequest, RefreshRequest, Refreshed},
+    secret::SecretBytes,
+    vault::Secret,
+};
+
+/// How long a caller waits for Tray.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FullQuery {
+    /// A JSON pointer (RFC 6901) into Tray's answer: only that value is given.
+    field: Option<String>,
+    /// The oldest value that will do, in seconds.
+    max_age: Option<u64>,
+    /// Whether a stale value won't do.
+    #[serde(default)]
+    require_fresh: bool,
+}
+
+/// Where an answered value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Source {
+    Cache,
+    /// It was pulled for this answer.
+    Tray,
+}
+
+pub(super) async fn full(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    query: Result<Query<FullQuery>, QueryRejection>,
+) -> Response<Body> {
+    let asked = Asked::new(&api, caller);
+    let content = match query {
+        Ok(Query(query)) => read(&asked, &id, &query).await,
+        Err(_) => Err(ApiError::BadRequest("only field, max_age (in seconds) and require_fresh=true may be asked for")),
+    };
+    asked.answer(content.map(|content| answer::secret(asked.id(), content)))
+}
+
+async fn read(asked: &Asked<'_>, id: &str, query: &FullQuery) -> Result<SecretBytes, ApiError> {
+    let granted = Granted::decide(asked, id, Action::Read, Grant::Read)?;
+    let content = match granted.record() {
+        Ok(record) => find(asked.api, record.metadata.id, query).await,
+        Err(error) => Err(error),
+    };
+    granted.ended(content)
+}
+
+async fn find(api: &Api, id: AuthenticationId, query: &FullQuery) -> Result<SecretBytes, ApiError> {
+    let held = open(api, id)?;
+    match held.as_ref().map(|held| (held, standing(api, held))) {
+        Some((_, Standing::Refused)) => return Err(ApiError::NotHeld),
+        Some((held, standing)) if query.is_met_by(held, standing) => {
+            return reveal(id, held, standing, Source::Cache, query);
+        }
+        None if !query.asks_for_fresh() => return Err(ApiError::NotHeld),
+        _ => {}
+    }
+    drop(held);
+    let refreshed = refreshed(api, id, None).await?;
+    let source = match refreshed {
+        Refreshed::Pulled => Source::Tray,
+        Refreshed::Current => Source::Cache,
+        Refreshed::Refused => return Err(ApiError::NotHeld),
+        Refreshed::Failed(_) => return Err(ApiError::Stale),
+    };
+    let held = open(api, id)?.ok_or(ApiError::NotHeld)?;
+    match standing(api, &held) {
+        Standing::Refused => Err(ApiError::NotHeld),
+        standing if query.is_met_by(&held, standing) => reveal(id, &held, standing, source, query),
+        // Tray has no other.
+        _ => Err(ApiError::Stale),
+    }
+}
+
+impl FullQuery {
+    fn asks_for_fresh(&self) -> bool {
+        self.max_age.is_some() || self.require_fresh
+    }
+
+    fn is_met_by(&self, held: &Secret, standing: Standing) -> bool {
+        let may_be_answered = match standing {
+            Standing::Fresh => true,
+            Standing::Stale => !self.require_fresh,
+            Standing::TooStale | Standing::Refused => false,
+        };
+        // Of a value from the future the age is not known.
+        let age = Timestamp::now().duration_since(held.fetched_at);
+        let young = self.max_age.is_none_or(|most| u64::try_from(age.as_secs()).is_ok_and(|age| age <= most));
+        may_be_answered && young
+    }
+}
+
+fn open(api: &Api, id: AuthenticationId) -> Result<Option<Secret>, ApiError> {
+    api.cache.secret(id).map_err(|error| Asked::unreadable(&error))
+}
+
+fn standing(api: &Api, held: &Secret) -> Standing {
+    api.freshness.borrow().of(held.state, held.fetched_at, held.expires_at, Timestamp::now())
+}
+
+/// Has it pulled, and waits.
+async fn refreshed(api: &Api, id: AuthenticationId, rejected: Option<u64>) -> Result<Refreshed, ApiError> {
+    let (request, answer) = RefreshRequest::new(id, rejected);
+    let asked = async {
+        api.requests.parts.send(PartRequest::Authentication(request)).await.map_err(|_| ApiError::Stopping)?;
+        answer.await.map_err(|_| ApiError::Stopping)
+    };
+    // It goes on, for whoever asks next.
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or(Err(ApiError::Upstream))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RefreshQuery {
+    /// The revision whose credentials their service rejected.
+    rejected: Option<u64>,
+}
+
+pub(super) async fn refresh(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    query: Result<Query<RefreshQuery>, QueryRejection>,
+) -> Response<Body> {
+    #[derive(Serialize)]
+    struct Answer {
+        outcome: &'static str,
+        #[serde(flatten)]
+        shown: Shown,
+    }
+    let asked = Asked::new(&api, caller);
+    let outcome = async {
+        let query =
+            query.map_err(|_| ApiError::BadRequest("only rejected may be given: the revision that was rejected"))?;
+        let granted = Granted::decide(&asked, &id, Action::Refresh, Grant::Refresh)?;
+        let outcome = match granted.record() {
+            Ok(record) => refreshed(&api, record.metadata.id, query.0.rejected).await.and_then(|refreshed| {
+                let outcome = match refreshed {
+                    Refreshed::Pulled => "pulled",
+                    Refreshed::Current => "current",
+                    Refreshed::Refused => return Err(ApiError::NotHeld),
+                    Refreshed::Failed(_) => return Err(ApiError::Upstream),
+                };
+                let now = api.cache.record(record.metadata.id).map_err(|error| Asked::unreadable(&error))?;
+                Ok(Answer { outcome, shown: now.ok_or(ApiError::NotFound)?.into() })
+            }),
+            Err(error) => Err(error),
+        };
+        granted.ended(outcome)
+    };
+    let outcome = outcome.await;
+    asked.answer(outcome.map(|answer| answer::json(StatusCode::OK, asked.id(), &answer)))
+}
+
+/// Puts the answer together in one buffer, around the text as Tray sent it.
+fn reveal(
+    id: AuthenticationId,
+    secret: &Secret,
+    standing: Standing,
+    source: Source,
+    query: &FullQuery,
+) -> Result<SecretBytes, ApiError> {
+    #[derive(Serialize)]
+    struct Revealed<'a> {
+        id: AuthenticationId,
+        revision: u64,
+        source: Source,
+        fetched_at: Timestamp,
+        age_seconds: i64,
+        expires_at: Option<Timestamp>,
+        /// Expired, overdue, or known to be replaced in Tray and not pulled anew yet.
+        stale: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        field: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        value: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        authentication: Option<&'a RawValue>,
+    }
+    let body = secret.body.expose_secret();
+    let whole: &RawValue = serde_json::from_slice(body).map_err(|_| ApiError::CacheUnavailable)?;
+    let field = query.field.as_deref();
+    let value = field.map(|field| pointer::find(whole, field)).transpose().map_err(|error| match error {
+        pointer::Error::Malformed => ApiError::BadRequest("field is not a JSON pointer: it begins with a slash"),
+        pointer::Error::NoSuchValue => ApiError::BadRequest("the authentication has no such field"),
+    })?;
+    let revealed = Revealed {
+        id,
+        revision: secret.revision,
+        source,
+        fetched_at: secret.fetched_at,
+        age_seconds: Timestamp::now().duration_since(secret.fetched_at).as_secs().max(0),
+        expires_at: secret.expires_at,
+        stale: standing != Standing::Fresh,
+        field,
+        value,
+        authentication: field.is_none().then_some(whole),
+    };
+    // Room for all of it at once: no smaller buffer with a part of the secret is left behind.
+    let mut buffer = Vec::with_capacity(body.len() + 1024);
+    serde_json::to_writer(&mut buffer, &revealed).map_err(|_| ApiError::CacheUnavailable)?;
+    Ok(SecretBytes::new(buffer))
+}

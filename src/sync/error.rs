@@ -1,0 +1,88 @@
+//! Why something could not be synchronised, and what to do about it.
+
+use crate::{
+    audit::AuditError,
+    clauses::clauses,
+    principals::PrincipalError,
+    status::Problem,
+    tray::{Class, TrayError, WorkspaceError},
+    vault::CacheError,
+};
+
+/// The calls that are made with the master token.
+const MASTER_CALLS: [&str; 2] = ["list end users", "mint user token"];
+
+/// Why the work on a principal, or on an authentication, stopped.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SyncError {
+    /// The daemon can't act as the principal.
+    #[error(transparent)]
+    Principal(#[from] PrincipalError),
+    /// Tray refused, or can't be asked.
+    #[error(transparent)]
+    Tray(#[from] TrayError),
+    /// The cache can't be read or written.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The audit log can't be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+}
+
+impl SyncError {
+    /// The class of Tray's refusal, if it was Tray who refused.
+    pub(super) fn class(&self) -> Option<Class> {
+        match self {
+            Self::Tray(error) => Some(error.class),
+            Self::Principal(error) => error.class(),
+            _ => None,
+        }
+    }
+
+    /// Whether Tray's own word is that the daemon may not act as the principal.
+    pub(super) fn refuses_principal(&self) -> bool {
+        match self {
+            Self::Tray(error) => error.class == Class::TokenRejected,
+            Self::Principal(PrincipalError::Workspace(
+                WorkspaceError::NotShared | WorkspaceError::NotOne | WorkspaceError::Organisations,
+            )) => true,
+            Self::Principal(error) => {
+                matches!(error.class(), Some(Class::TokenRejected | Class::NotPermitted | Class::Gone))
+            }
+            _ => false,
+        }
+    }
+
+    /// What a person should know of it.
+    pub(super) fn problem(&self) -> Problem {
+        let hint = match (self, self.class()) {
+            (_, Some(Class::NotEnabled)) => {
+                Some("the organisation's owner or an admin asks Tray's support to enable the full read")
+            }
+            (Self::Principal(PrincipalError::Workspace(error)), None) => error.hint(),
+            (Self::Principal(PrincipalError::Tray(error)), Some(Class::NotPermitted | Class::TokenRejected))
+                if MASTER_CALLS.contains(&error.call) =>
+            {
+                Some("tokens.master takes the organisation's master token, which an admin of it makes in Tray's UI")
+            }
+            (_, Some(Class::TokenRejected)) => {
+                Some("check that the token is valid, of the right kind and of this region")
+            }
+            (_, Some(Class::NotPermitted)) => {
+                Some("check that the token is of the right kind: see the README's tokens")
+            }
+            _ => None,
+        };
+        Problem { what: clauses(self), hint: hint.map(str::to_owned) }
+    }
+}
+
+/// Tray has not enabled full reads, as it said a while ago.
+pub(super) fn not_enabled() -> SyncError {
+    SyncError::Tray(TrayError {
+        class: Class::NotEnabled,
+        call: "read authentication in full",
+        reason: "the full read is not enabled for this organisation",
+        status: None,
+    })
+}

@@ -1,0 +1,74 @@
+//! What a plan asks for, and the changes that concern many at once.
+
+use super::*;
+
+fn expiring(fixture: &Fixture, before: i64) -> Vec<AuthenticationId> {
+    fixture.cache.expiring(at(before)).unwrap().into_iter().map(|one| one.id).collect()
+}
+
+fn pulled_until(number: u128, expires_at: Option<i64>) -> Write {
+    let body = SecretBytes::new(b"{}".to_vec());
+    let expires_at = expires_at.map(at);
+    Write::Pulled { id: id(number), asked_in: u64::MAX, body, fetched_at: at(2_000), expires_at }
+}
+
+#[tokio::test]
+async fn what_expires_is_found_by_its_index_the_first_in_front() {
+    let fixture = Fixture::new();
+    let mut batch: Vec<_> = (1..=5).map(|number| listed(metadata(number, "alice", "slack"))).collect();
+    batch.extend(
+        [(1, Some(30)), (2, None), (3, Some(10)), (4, Some(20)), (5, Some(15))]
+            .map(|(number, expires)| pulled_until(number, expires)),
+    );
+    batch.extend([gone(4), Write::Mark { id: id(5), state: State::NotEnabled }]);
+    fixture.cache.write(batch).await.unwrap();
+    assert_eq!(expiring(&fixture, 30), [id(3)]);
+    assert_eq!(expiring(&fixture, 31), [id(3), id(1)]);
+    assert_eq!(expiring(&fixture, 10), []);
+
+    let database = Connection::open(fixture.dir.path().join("cache.db")).unwrap();
+    let explain = format!("EXPLAIN QUERY PLAN {}", records::EXPIRING);
+    let explained: String = database.query_row(&explain, (1, 3), |row| row.get(3)).unwrap();
+    assert!(explained.contains("by_expiry"), "{explained}");
+}
+
+#[tokio::test]
+async fn a_refused_principal_has_nothing_that_is_answered_and_others_keep_theirs() {
+    let fixture = Fixture::new();
+    let of_alice = (1..=4).map(|number| listed(metadata(number, "alice", "slack")));
+    let mut batch: Vec<_> = of_alice.chain([listed(metadata(5, "bob", "slack"))]).collect();
+    batch.extend([pulled(1, "one"), pulled(5, "five"), Write::Mark { id: id(3), state: State::NotPermitted }, gone(4)]);
+    fixture.cache.write(batch).await.unwrap();
+    fixture.cache.write(vec![Write::Refuse(owner("alice"))]).await.unwrap();
+    let states: Vec<_> = (1..=5).map(|number| fixture.record(number).state).collect();
+    assert_eq!(states, [State::Refused, State::Refused, State::NotPermitted, State::Gone, State::Full]);
+    assert_eq!(fixture.secret(1).unwrap(), "one", "it stays sealed");
+    assert_eq!(fixture.cache.counts().unwrap().refused, 2);
+    fixture.cache.write(vec![pulled(1, "one again")]).await.unwrap();
+    assert_eq!(fixture.record(1).state, State::Full);
+}
+
+#[tokio::test]
+async fn a_pull_that_a_refusal_has_overtaken_brings_nothing_back() {
+    let fixture = Fixture::with_two().await;
+    let asked_in = fixture.cache.generation().unwrap();
+    fixture.cache.write(vec![Write::Refuse(fixture.record(1).metadata.owner)]).await.unwrap();
+    let body = SecretBytes::new(b"late".to_vec());
+    let late = Write::Pulled { id: id(1), asked_in, body, fetched_at: at(4_000), expires_at: None };
+    fixture.cache.write(vec![late]).await.unwrap();
+    assert_eq!(fixture.record(1).state, State::Refused);
+}
+
+#[tokio::test]
+async fn tombstones_are_kept_for_a_time() {
+    let fixture = Fixture::with_two().await;
+    fixture.cache.write(vec![gone(1)]).await.unwrap();
+    let scheduled = fixture.cache.schedule(&fixture.record(1).metadata.owner).unwrap();
+    let tombstone = scheduled.iter().find(|one| one.id == id(1)).unwrap();
+    assert_eq!(tombstone.gone, Some((at(3_000), GoneReason::DeletedUpstream)));
+    fixture.cache.write(vec![Write::ForgetGone { before: at(3_000) }]).await.unwrap();
+    assert_eq!(fixture.record(1).state, State::Gone);
+    fixture.cache.write(vec![Write::ForgetGone { before: at(3_001) }]).await.unwrap();
+    assert!(fixture.cache.record(id(1)).unwrap().is_none());
+    assert!(fixture.cache.record(id(2)).unwrap().is_some());
+}
