@@ -62,11 +62,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             // Cursor home, and everything after it cleared (ECMA-48, CUP and ED).
             io::stdout().lock().write_all(b"\x1b[H\x1b[2J")?;
         }
-        if arguments.json {
-            output::json(&status)?
-        } else {
-            print(&status, Timestamp::now())?
-        }
+        let shown = if arguments.json { output::json(&status) } else { print(&status, Timestamp::now()) };
+        shown?;
         if !arguments.watch {
             return Ok(());
         }

@@ -210,6 +210,16 @@ impl World {
         })
     }
 
+    /// Removes an end user and what they own; `false` if there is no such user.
+    pub fn remove_user(&self, id: Uuid) -> bool {
+        self.with(|state| {
+            let before = state.users.len();
+            state.users.retain(|user| user.id != id);
+            state.authentications.retain(|found| found.owner != Account::User(id));
+            state.users.len() < before
+        })
+    }
+
     /// Removes an authentication behind the client's back; `false` if there is none.
     pub fn remove_authentication(&self, id: Uuid) -> bool {
         self.with(|state| state.remove(Account::Organisation, id).is_some())

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     audit::{Action, AuditError, AuditLog, Event, Outcome, Target},
+    feed::{Feed, Happening},
     system::files::FileError,
 };
 
@@ -56,6 +57,7 @@ pub(super) struct Intake {
     pub(super) layout: Layout,
     pub(super) journal: Journal,
     pub(super) audit: AuditLog,
+    pub(super) feed: Feed,
     pub(super) max_size: u64,
 }
 
@@ -143,6 +145,7 @@ impl Intake {
         }
         self.audit.record(&Event::new(Action::Reject, Outcome::Refused).on(target).because(because))?;
         outcome::reject_claimed(&self.layout, claimed, refusal, now())?;
+        self.feed.tell(None, Happening::Ingest { outcome: "rejected", id: None });
         tracing::warn!(intent = %claimed.id, file = ?claimed.name, because, "a dropped file was rejected");
         Ok(Step::Rejected)
     }

@@ -186,6 +186,7 @@ impl Ingest {
             layout: layout.clone(),
             journal: journal.clone(),
             audit: audit.clone(),
+            feed: feed.clone(),
             max_size: config.max_size,
         };
         let upstream = Upstream { planner, journal, layout, audit, sync, feed, settle: config.settle };

@@ -44,15 +44,15 @@ impl Upstream {
             // The next synchronisation finds it.
             tracing::warn!(intent = %intent.slip.id, %error, "the cache does not know of it yet");
         }
-        // A queue that is full is one that leads to a synchronisation anyway.
-        let _ = self.sync.try_send(PartRequest::Owner(sent.owner.clone()));
         outcome::write_receipt(&self.layout, &intent)?;
         tracing::info!(
             intent = %intent.slip.id, file = ?intent.slip.file, %authentication, ?effect, "a document was accepted"
         );
-        let (effect, authentication) = (*effect, *authentication);
+        let (effect, authentication, owner) = (*effect, *authentication, sent.owner.clone());
         self.journal.finish(intent).await?;
         self.tell(effect.as_str(), Some(authentication));
+        // A queue that is full is one that leads to a synchronisation anyway.
+        let _ = self.sync.try_send(PartRequest::Owner(owner));
         Ok(Progress::Accepted)
     }
 

@@ -50,6 +50,10 @@ impl Cycles {
             self.0.dependencies.principals.forget_refusals();
         }
         let mut tally = Tally::default();
+        if self.0.dependencies.tray.is_offline() {
+            tally.problem(Problem { what: "offline: Tray is not asked".to_owned(), hint: None });
+            return self.report(started_at, 0, 0, tally);
+        }
         let owners = self.owners(&mut tally).await.unwrap_or_else(|error| {
             tally.failed(error.problem());
             // Those that are known have tokens of their own, which may well be good.
@@ -62,6 +66,10 @@ impl Cycles {
         self.pull(&mut tally).await;
         self.forget_tombstones(config, &mut tally).await;
         self.look_at_the_clock(&mut tally);
+        self.report(started_at, principals, self.requests() - requests, tally)
+    }
+
+    fn report(&self, started_at: Timestamp, principals: usize, requests: u64, tally: Tally) -> CycleReport {
         let Tally { listed, not_permitted, pulled, gone, held_back, failed, problems, .. } = tally;
         CycleReport {
             started_at,
@@ -74,7 +82,7 @@ impl Cycles {
             held_back,
             not_enabled: self.0.full_reads.count_not_enabled(),
             failed,
-            requests: self.requests() - requests,
+            requests,
             problems,
         }
     }

@@ -93,6 +93,9 @@ impl Removals {
 impl Worker {
     /// Removes what is not there any more: the secret is destroyed, the metadata stay for a time.
     pub(super) async fn remove(&self, ids: &[AuthenticationId], reason: GoneReason) -> Result<(), SyncError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
         let at = Timestamp::now();
         let mut changes = Vec::with_capacity(ids.len());
         for id in ids {
@@ -109,8 +112,10 @@ impl Worker {
     }
 
     /// Removes one that Tray refuses; or, where too many are, holds it back: then it stays sealed and is not answered.
+    /// Where nothing is sealed, nothing is lost by it.
     pub(super) async fn remove_or_hold(&self, metadata: &Metadata, reason: GoneReason) -> Result<(), SyncError> {
-        if self.removals.take_or_hold(metadata.id) {
+        let is_held = self.dependencies.cache.record(metadata.id)?.is_some_and(|record| record.fetched_at.is_some());
+        if !is_held || self.removals.take_or_hold(metadata.id) {
             return self.remove(&[metadata.id], reason).await;
         }
         self.dependencies.cache.write(vec![Write::Mark { id: metadata.id, state: State::Refused }]).await?;
