@@ -7,12 +7,14 @@ use serde::Serialize;
 use crate::{
     clauses::clauses,
     config::{Config, ConfigError, Unlock},
+    custody::{self, TokenError},
     offline::{vault_hint, wrong_key},
     source::{Source, SourceError},
     system::{
         files, peer,
         secret_memory::{self, Protection},
     },
+    tray::Tray,
     unlock::{self, UnlockError},
     vault::{Locked, VaultError},
 };
@@ -66,11 +68,16 @@ pub fn check(path: &Path) -> Result<Vec<Finding>, ConfigError> {
     for (subject, source) in [("master token", &config.tokens.master), ("API user's token", &config.tokens.api_user)] {
         findings.extend(source.as_ref().map(|source| token(subject, source)));
     }
-    findings.push(Finding::new(
-        "Tray",
-        Standing::Good,
-        format!("{}, {}", config.tray.api_url(), config.tray.graphql_url()),
-    ));
+    if let Err(error @ TokenError::Same) = custody::read_tokens(&config.tokens) {
+        findings.push(Finding::new("tokens", Standing::Bad, error.to_string()).hint(error.hint()));
+    }
+    findings.push(match Tray::new(&config.tray) {
+        Ok(_) => {
+            let hosts = format!("{}, {}", config.tray.api_url(), config.tray.graphql_url());
+            Finding::new("Tray", Standing::Good, hosts)
+        }
+        Err(error) => Finding::new("Tray", Standing::Bad, clauses(&error)).hint(error.hint()),
+    });
     findings.push(match config.pull.rules.len() {
         0 => Finding::new("pull rules", Standing::Note, "none: nothing is pulled in full")
             .hint("add [[pull.rules]]".to_owned()),

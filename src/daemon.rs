@@ -115,9 +115,7 @@ impl DaemonError {
             Self::Stores(error) => error.hint(),
             Self::Offline(error) => error.hint(),
             Self::Ingest(error) => error.hint(),
-            Self::Client(_) => {
-                Some("are root certificates installed? On Debian: apt-get install ca-certificates".to_owned())
-            }
+            Self::Client(error) => error.hint(),
             Self::Bind(BindError::Live(_)) | Self::Running(_) => {
                 Some("stop it first, or give this one a state_directory and a socket.directory of its own".to_owned())
             }

@@ -46,6 +46,21 @@ pub enum SetUpError {
     },
 }
 
+impl SetUpError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Client(_) => {
+                Some("are root certificates installed? On Debian: apt-get install ca-certificates".to_owned())
+            }
+            Self::Unreadable { .. } => Some("check its path, owner and mode".to_owned()),
+            Self::Unusable { .. } => {
+                Some("it holds root certificates as PEM, and only their keeper may write to it".to_owned())
+            }
+        }
+    }
+}
+
 /// Builds the HTTP client: no redirects, no retries, no proxies of the environment's.
 pub(super) fn client(config: &Config) -> Result<Client, SetUpError> {
     // A second daemon in one process (in tests) finds it installed, which is as good.

@@ -263,7 +263,7 @@ fn golden(house: &House, version: &str) {
 
 #[test]
 fn what_each_earlier_version_left_is_read_by_this_one() {
-    for version in ["schema-1", "schema-2"] {
+    for version in ["schema-1", "schema-2", "schema-3"] {
         let mut house = House::new(OPEN);
         golden(&house, version);
         house.stop_emulator();
