@@ -37,7 +37,8 @@ impl Freshness {
         }
         let overdue = fetched_at.checked_add(self.stale_after).unwrap_or(Timestamp::MAX);
         let stale_from = expires_at.map_or(overdue, |at| at.min(overdue));
-        let stale_until = stale_from.checked_add(self.serve_stale_for).unwrap_or(Timestamp::MAX);
+        // What was expired already when it was fetched is what Tray has, for as long as that was asked for lately.
+        let stale_until = stale_from.max(fetched_at).checked_add(self.serve_stale_for).unwrap_or(Timestamp::MAX);
         if now >= stale_until {
             Standing::TooStale
         } else if now >= stale_from || state != State::Full {
@@ -74,6 +75,13 @@ mod tests {
         assert_eq!(standing(State::Full, Some(50), 50), Standing::Stale);
         assert_eq!(standing(State::Full, Some(50), 1_050), Standing::TooStale);
         assert_eq!(standing(State::Full, Some(5_000), 100), Standing::Stale, "overdue before it expires");
+    }
+
+    #[test]
+    fn what_tray_itself_has_expired_is_stale_from_when_it_was_fetched() {
+        assert_eq!(standing(State::Full, Some(-1_000_000), 0), Standing::Stale);
+        assert_eq!(standing(State::Full, Some(-1_000_000), 999), Standing::Stale);
+        assert_eq!(standing(State::Full, Some(-1_000_000), 1_000), Standing::TooStale);
     }
 
     #[test]
