@@ -264,6 +264,15 @@ fn the_requests_of_a_cycle_are_counted_as_tray_counts_them() {
     assert_eq!(status["sync"]["last"]["requests"], 5);
     assert!(house.succeeds(&["status"]).contains("with 5 requests"));
     daemon.stop();
+    // User tokens are kept sealed over a restart; the API user's workspace is verified anew.
+    house.world().forget_requests();
+    let mut daemon = house.daemon();
+    let report = daemon.wait("the first cycle", || {
+        let (_, status) = house.get("/v1/status");
+        status["sync"]["last"].is_object().then(|| status["sync"]["last"].clone())
+    });
+    assert_eq!((house.world().requests(Call::Authorize), &report["requests"]), (0, &6.into()));
+    daemon.stop();
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The start-up story: configuration, unlock, build, spawn, ready, signals, drain.
 
+mod error;
+
 use std::{
     fs::File,
-    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -13,32 +14,32 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 
+pub use self::error::DaemonError;
 use crate::{
-    audit::{Action, AuditError, AuditLog, Event, Outcome},
+    audit::{Action, AuditLog, Event, Outcome},
     clauses::clauses,
-    config::{Config, ConfigError},
-    custody::{self, Custody, TokenError},
+    config::Config,
+    custody::{self, Custody},
     feed::Feed,
     freshness::Freshness,
-    ingest::{self, Ingest, IngestError},
+    ingest::{self, Ingest},
     logging, offline,
     policy::Policy,
     principals::Principals,
     requests::{CycleRequest, Requests},
-    socket::{Api, BindError, Endpoint, Server},
+    socket::{Api, Endpoint, Server},
     status::Board,
-    stores::{self, Stores, StoresError},
+    stores::{self, Stores},
     sync,
     system::{
         accounts,
-        files::{self, FileError},
+        files::{self},
         memory,
         secret_memory::{self, Protection},
     },
     task::{Drained, Tasks},
-    tray::{Priority, SetUpError, Tray},
-    unlock::UnlockError,
-    vault::{Cache, Locked, VaultError},
+    tray::{self, Priority, Tray},
+    vault::{Cache, Locked},
 };
 
 /// How long the tasks have to end after a signal; systemd's default is to wait for 90 s.
@@ -47,90 +48,12 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 /// Requests to synchronisation that may wait, of each kind.
 const REQUESTS: usize = 64;
 
-/// Why the daemon did not start, or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// There is no key.
-    #[error(transparent)]
-    Unlock(#[from] UnlockError),
-    /// The vault can't be unlocked.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// A file or directory is not as it has to be.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A token can't be had.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// What only a vault's owner needs.
-    #[error(transparent)]
-    Offline(#[from] offline::OfflineError),
-    /// The audit log can't be written.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// The cache or the journal can't be opened.
-    #[error(transparent)]
-    Stores(#[from] StoresError),
-    /// The drop directory can't be made.
-    #[error(transparent)]
-    Ingest(#[from] IngestError),
-    /// The socket can't be made.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The client can't be set up.
-    #[error(transparent)]
-    Client(#[from] SetUpError),
-    /// Another daemon works on the same state.
-    #[error("another daemon works in {}", .0.display())]
-    Running(PathBuf),
-    /// The operating system refused something.
-    #[error("{0}")]
-    System(&'static str, #[source] io::Error),
-    /// A task died.
-    #[error("the task {name:?} died: {reason}")]
-    Died {
-        /// Its name.
-        name: &'static str,
-        /// Its error.
-        reason: String,
-    },
-    /// Tasks were cut off at the deadline.
-    #[error("not everything had ended after {} s: {}", DRAIN_DEADLINE.as_secs(), .0.join(", "))]
-    CutOff(Vec<&'static str>),
-}
-
-impl DaemonError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Config(error) => Some(error.hint()),
-            Self::Unlock(error) => error.hint(),
-            Self::Vault(error) => offline::vault_hint(error),
-            Self::File(error) => error.hint(),
-            Self::Token(error) => error.hint(),
-            Self::Audit(error) => error.hint(),
-            Self::Stores(error) => error.hint(),
-            Self::Offline(error) => error.hint(),
-            Self::Ingest(error) => error.hint(),
-            Self::Client(error) => error.hint(),
-            Self::Bind(BindError::Live(_)) | Self::Running(_) => {
-                Some("stop it first, or give this one a state_directory and a socket.directory of its own".to_owned())
-            }
-            _ => None,
-        }
-    }
-}
-
 /// Runs the daemon until a signal ends it.
 ///
 /// # Errors
 /// [`DaemonError`].
 pub fn run(config_path: &Path, accept_rollback: bool, offline: bool) -> Result<(), DaemonError> {
-    let mut config = Config::load(config_path)?;
-    config.tray.offline |= offline;
+    let config = Config::load(config_path)?;
     logging::start(config.log.level.into());
     memory::forbid_dumps().map_err(|source| DaemonError::System("the process can't be made undumpable", source))?;
     let signals = signals()?;
@@ -138,7 +61,7 @@ pub fn run(config_path: &Path, accept_rollback: bool, offline: bool) -> Result<(
         .enable_all()
         .build()
         .map_err(|source| DaemonError::System("no threads can be started", source))?;
-    runtime.block_on(async { Daemon::start(config_path, config, accept_rollback)?.run(signals).await })
+    runtime.block_on(async { Daemon::start(config_path, config, accept_rollback, offline)?.run(signals).await })
 }
 
 /// A daemon that is up: what its tasks need from outside.
@@ -160,7 +83,7 @@ struct Daemon {
 
 impl Daemon {
     /// Unlocks, builds and spawns. When this returns, sealed values are served; Tray is not waited for.
-    fn start(config_path: &Path, config: Config, accept_rollback: bool) -> Result<Self, DaemonError> {
+    fn start(config_path: &Path, config: Config, accept_rollback: bool, offline: bool) -> Result<Self, DaemonError> {
         let locked = Locked::open(&config.state_directory)?;
         files::private_directory(&config.state_directory)?;
         let lock = lock(&config.state_directory)?;
@@ -172,7 +95,8 @@ impl Daemon {
         };
         let keyring = unlocked.into_keyring();
         audit.record(&Event::new(Action::Unlock, Outcome::Done))?;
-        let tray = Tray::new(&config.tray)?;
+        let offline = offline || config.tray.offline;
+        let tray = Tray::new(&tray::Config { offline, ..config.tray.clone() })?;
         let board = Board::new(Timestamp::now(), {
             let tray = tray.clone();
             move || tray.standing()
