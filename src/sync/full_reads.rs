@@ -105,3 +105,53 @@ impl FullReadMemory {
 fn is_lately(at: Duration) -> bool {
     clock::since_boot().saturating_sub(at) < REFUSAL_PAUSE && !at.is_zero()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNER: Owner = Owner::Workspace;
+
+    #[test]
+    fn by_the_timer_it_is_asked_again_after_an_hour_and_by_request_at_once() {
+        let memory = FullReadMemory::default();
+        assert_eq!(memory.planned(&OWNER, Asked::ByTimer), FullReads::Try);
+        memory.not_enabled(&OWNER);
+        assert_eq!(memory.planned(&OWNER, Asked::ByTimer), FullReads::NotEnabled);
+        assert_eq!(memory.count_not_enabled(), 1);
+        let an_hour_ago = clock::since_boot().saturating_sub(REFUSAL_PAUSE);
+        memory.found_out(&OWNER, Answer::NotEnabled(an_hour_ago));
+        assert_eq!(memory.planned(&OWNER, Asked::ByTimer), FullReads::Try);
+        memory.not_enabled(&OWNER);
+        assert_eq!(memory.planned(&OWNER, Asked::ByRequest), FullReads::Try);
+        memory.enabled(&OWNER);
+        assert_eq!((memory.planned(&OWNER, Asked::ByTimer), memory.count_not_enabled()), (FullReads::Try, 0));
+    }
+
+    #[tokio::test]
+    async fn one_read_finds_out_and_the_others_take_its_word() {
+        let memory = Arc::new(FullReadMemory::default());
+        let first = memory.gate(&OWNER).await;
+        assert!(matches!(first, Gate::FindOut { was_not_enabled: false, .. }));
+        let others = [0, 1].map(|_| {
+            let memory = Arc::clone(&memory);
+            tokio::spawn(async move { matches!(memory.gate(&OWNER).await, Gate::Closed) })
+        });
+        memory.not_enabled(&OWNER);
+        drop(first);
+        for other in others {
+            assert!(other.await.expect("it ends"));
+        }
+        memory.planned(&OWNER, Asked::ByRequest);
+        assert!(matches!(memory.gate(&OWNER).await, Gate::FindOut { was_not_enabled: true, .. }));
+        memory.enabled(&OWNER);
+        assert!(matches!(memory.gate(&OWNER).await, Gate::Open));
+    }
+
+    #[tokio::test]
+    async fn one_that_found_nothing_out_leaves_it_to_the_next() {
+        let memory = FullReadMemory::default();
+        drop(memory.gate(&OWNER).await);
+        assert!(matches!(memory.gate(&OWNER).await, Gate::FindOut { was_not_enabled: false, .. }));
+    }
+}
