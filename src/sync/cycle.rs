@@ -1,6 +1,6 @@
 //! One cycle: find the principals, read their lists, remove what is gone, pull what is due.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::task::JoinSet;
@@ -17,12 +17,15 @@ use super::{
 use crate::{
     authentication::{AuthenticationId, EndUser, Owner, UserId},
     status::{CycleReport, Phase, Problem, Progress},
-    tray::{Circuit, Priority},
+    tray::Priority,
     vault::{GoneReason, State, Write},
 };
 
 /// Requests that are under way at once: enough to use the budget when Tray takes its time.
 const AT_ONCE: usize = 32;
+
+/// How soon another cycle follows one that Tray did not answer: the circuit keeps it from asking much.
+const UNANSWERED_PAUSE: Duration = Duration::from_secs(30);
 
 /// Runs cycles.
 pub(super) struct Cycles(pub(super) Arc<Worker>);
@@ -201,6 +204,13 @@ impl Cycles {
         }
     }
 
+    /// How soon another cycle follows.
+    pub(super) fn pause(&self, interval: Duration) -> Duration {
+        let Worker { dependencies, .. } = &*self.0;
+        let may_answer_soon = !dependencies.tray.is_offline() && !self.0.is_answered();
+        if may_answer_soon { interval.min(UNANSWERED_PAUSE) } else { interval }
+    }
+
     /// Does the same for each of many, some at once, and posts how far it is. Once Tray does not answer at all, the rest
     /// is left for the next cycle.
     async fn each<T, R, F>(
@@ -219,7 +229,7 @@ impl Cycles {
         let mut running = JoinSet::new();
         let mut rest = all.into_iter();
         loop {
-            while running.len() < AT_ONCE && self.is_answered() {
+            while running.len() < AT_ONCE && self.0.is_answered() {
                 let Some(next) = rest.next() else { break };
                 running.spawn(work(next));
             }
@@ -237,11 +247,6 @@ impl Cycles {
             }));
         }
         board.post(|posted| posted.sync.progress = None);
-    }
-
-    /// Whether no host of Tray's is known not to answer.
-    pub(super) fn is_answered(&self) -> bool {
-        self.0.dependencies.tray.standing().hosts.iter().all(|host| host.circuit != Circuit::Open)
     }
 
     /// Requests so far that were synchronisation's own.

@@ -81,9 +81,6 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 /// request budget.
 const MEND_PAUSE: Duration = Duration::from_secs(10);
 
-/// How soon another cycle follows one that Tray did not answer: the circuit keeps it from asking much.
-const UNANSWERED_PAUSE: Duration = Duration::from_secs(30);
-
 /// What is wrong with `[sync]`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -194,8 +191,7 @@ impl Sync {
                 // Whoever asked may have gone.
                 let _ = request.report.send(report.clone());
             }
-            let answered = self.cycles.is_answered();
-            let pause = jittered(if answered { config.interval } else { config.interval.min(UNANSWERED_PAUSE) });
+            let pause = jittered(self.cycles.pause(config.interval));
             due = clock::since_boot() + pause;
             self.board.post(|posted| {
                 posted.sync.running = false;

@@ -90,6 +90,9 @@ impl Refresher {
 
     /// Pulls what expires soon, what expires first in front. What finds no place is looked at again.
     fn look(&self, margin: Duration, running: &mut JoinSet<()>) {
+        if !self.worker.is_answered() {
+            return;
+        }
         let now = Timestamp::now();
         let Ok(before) = now.checked_add(longest_lead(margin)) else { return };
         // A cache that can't be read is reported by who reads it for a caller; a locked one has nothing to say.

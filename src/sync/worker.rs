@@ -15,7 +15,7 @@ use crate::{
     policy::Policy,
     principals::{Principals, Renewal, Session},
     status::Board,
-    tray::{Class, Priority, Tray},
+    tray::{Circuit, Class, Priority, Tray},
     vault::Cache,
 };
 
@@ -69,6 +69,12 @@ impl Worker {
 
     pub(super) fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.dependencies.policy.borrow())
+    }
+
+    /// Whether Tray is asked, and no host of it is known not to answer.
+    pub(super) fn is_answered(&self) -> bool {
+        let standing = self.dependencies.tray.standing();
+        !standing.offline && standing.hosts.iter().all(|host| host.circuit != Circuit::Open)
     }
 
     /// A session to do something once more with that Tray refused, if that was for its token and the token could be
