@@ -33,6 +33,9 @@ use crate::{
 /// How often something is sent when nothing happens, so that both sides notice when the other is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// How long a listener may take to read.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Events that may wait for a listener that reads slowly, besides those that the feed keeps.
 const WAITING: usize = 16;
 
@@ -92,10 +95,11 @@ impl Subscription {
     async fn run(mut self, mut shutdown: Shutdown) {
         let mut next = Some(": listening\n\n".to_owned());
         loop {
-            if let Some(text) = next
-                && self.sender.send_data(text.into()).await.is_err()
-            {
-                return;
+            if let Some(text) = next {
+                let sent = tokio::time::timeout(PATIENCE, self.sender.send_data(text.into())).await;
+                if !matches!(sent, Ok(Ok(()))) {
+                    return;
+                }
             }
             next = tokio::select! {
                 () = shutdown.requested() => return,

@@ -22,7 +22,7 @@ use crate::{
     authentication::AuthenticationId,
     freshness::Standing,
     pointer,
-    policy::{Caller, Grant},
+    policy::{Caller, Grant, PullDecision},
     requests::{PartRequest, RefreshRequest, Refreshed},
     secret::SecretBytes,
     vault::Secret,
@@ -68,14 +68,17 @@ pub(super) async fn full(
 
 async fn read(asked: &Asked<'_>, id: &str, query: &FullQuery) -> Result<SecretBytes, ApiError> {
     let granted = Granted::decide(asked, id, Action::Read, Grant::Read)?;
-    let content = match granted.record() {
-        Ok(record) => find(asked.api, record.metadata.id, query).await,
-        Err(error) => Err(error),
-    };
+    let content = find(asked.api, &granted, query).await;
     granted.ended(content)
 }
 
-async fn find(api: &Api, id: AuthenticationId, query: &FullQuery) -> Result<SecretBytes, ApiError> {
+async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery) -> Result<SecretBytes, ApiError> {
+    let metadata = &granted.record()?.metadata;
+    let id = metadata.id;
+    // What rules permit no more is about to be destroyed.
+    if matches!(api.policy.borrow().pull(metadata), PullDecision::Refused { .. }) {
+        return Err(ApiError::NotHeld);
+    }
     let held = open(api, id)?;
     match held.as_ref().map(|held| (held, standing(api, held))) {
         Some((_, Standing::Refused)) => return Err(ApiError::NotHeld),
@@ -85,18 +88,24 @@ async fn find(api: &Api, id: AuthenticationId, query: &FullQuery) -> Result<Secr
         None if !query.asks_for_fresh() => return Err(ApiError::NotHeld),
         _ => {}
     }
+    let was_held = held.is_some();
     drop(held);
     let refreshed = refreshed(api, id, None).await?;
+    // The rules may have changed meanwhile.
+    granted.again()?;
     let source = match refreshed {
         Refreshed::Pulled => Source::Tray,
         Refreshed::Current => Source::Cache,
         Refreshed::Refused => return Err(ApiError::NotHeld),
-        Refreshed::Failed(_) => return Err(ApiError::Stale),
+        Refreshed::Failed(_) if was_held => return Err(ApiError::Stale),
+        Refreshed::Failed(_) => return Err(ApiError::Upstream),
     };
     let held = open(api, id)?.ok_or(ApiError::NotHeld)?;
     match standing(api, &held) {
         Standing::Refused => Err(ApiError::NotHeld),
-        standing if query.is_met_by(&held, standing) => reveal(id, &held, standing, source, query),
+        standing if query.takes(standing) && (source == Source::Tray || query.is_met_by(&held, standing)) => {
+            reveal(id, &held, standing, source, query)
+        }
         // Tray has no other.
         _ => Err(ApiError::Stale),
     }
@@ -107,16 +116,19 @@ impl FullQuery {
         self.max_age.is_some() || self.require_fresh
     }
 
-    fn is_met_by(&self, held: &Secret, standing: Standing) -> bool {
-        let may_be_answered = match standing {
+    fn takes(&self, standing: Standing) -> bool {
+        match standing {
             Standing::Fresh => true,
             Standing::Stale => !self.require_fresh,
             Standing::TooStale | Standing::Refused => false,
-        };
+        }
+    }
+
+    fn is_met_by(&self, held: &Secret, standing: Standing) -> bool {
         // Of a value from the future the age is not known.
         let age = Timestamp::now().duration_since(held.fetched_at);
         let young = self.max_age.is_none_or(|most| u64::try_from(age.as_secs()).is_ok_and(|age| age <= most));
-        may_be_answered && young
+        self.takes(standing) && young
     }
 }
 
@@ -137,6 +149,12 @@ async fn refreshed(api: &Api, id: AuthenticationId, rejected: Option<u64>) -> Re
     };
     // It goes on, for whoever asks next.
     tokio::time::timeout(PATIENCE, asked).await.unwrap_or(Err(ApiError::Upstream))
+}
+
+/// As [`refreshed`]; who asked is on record before, for it goes on though they hang up.
+async fn wait_for(granted: &Granted<'_>, id: AuthenticationId, rejected: Option<u64>) -> Result<Refreshed, ApiError> {
+    granted.begun()?;
+    refreshed(granted.api(), id, rejected).await
 }
 
 #[derive(Deserialize)]
@@ -164,7 +182,7 @@ pub(super) async fn refresh(
             query.map_err(|_| ApiError::BadRequest("only rejected may be given: the revision that was rejected"))?;
         let granted = Granted::decide(&asked, &id, Action::Refresh, Grant::Refresh)?;
         let outcome = match granted.record() {
-            Ok(record) => refreshed(&api, record.metadata.id, query.0.rejected).await.and_then(|refreshed| {
+            Ok(record) => wait_for(&granted, record.metadata.id, query.0.rejected).await.and_then(|refreshed| {
                 let outcome = match refreshed {
                     Refreshed::Pulled => "pulled",
                     Refreshed::Current => "current",

@@ -228,6 +228,7 @@ async fn metadata(
 pub(super) struct Granted<'a> {
     asked: &'a Asked<'a>,
     action: Action,
+    grant: Grant,
     target: Target,
     rule: String,
     record: Option<Record>,
@@ -250,7 +251,7 @@ impl<'a> Granted<'a> {
             None => (unknown, policy.access_everything(&asked.caller, grant)),
         };
         match decision {
-            AccessDecision::Granted { rule } => Ok(Self { asked, action, target, rule, record }),
+            AccessDecision::Granted { rule } => Ok(Self { asked, action, grant, target, rule, record }),
             AccessDecision::Refused(refusal) => Err(asked.refused(action, target, refusal)),
         }
     }
@@ -258,6 +259,25 @@ impl<'a> Granted<'a> {
     /// What is known of what was asked for.
     pub(super) fn record(&self) -> Result<&Record, ApiError> {
         self.record.as_ref().ok_or(ApiError::NotFound)
+    }
+
+    pub(super) fn api(&self) -> &'a Api {
+        self.asked.api
+    }
+
+    /// Records that what was granted begins.
+    pub(super) fn begun(&self) -> Result<(), ApiError> {
+        let event = self.asked.event(self.action, Outcome::Begun).on(self.target.clone());
+        self.asked.record(&event.under(Some(&self.rule)))
+    }
+
+    /// Whether it is granted still, after a wait.
+    pub(super) fn again(&self) -> Result<(), ApiError> {
+        let decision = self.asked.policy().access(&self.asked.caller, self.grant, &self.record()?.metadata);
+        match decision {
+            AccessDecision::Granted { .. } => Ok(()),
+            AccessDecision::Refused(refusal) => Err(self.asked.refused(self.action, self.target.clone(), refusal)),
+        }
     }
 
     /// Records how it ended. What was prepared leaves this function only once its entry is written.

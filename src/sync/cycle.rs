@@ -50,9 +50,12 @@ impl Cycles {
     pub(super) async fn run(&self, asked: Asked, confirm_removals: bool, config: &Config) -> CycleReport {
         let (started_at, requests) = (Timestamp::now(), self.requests());
         if asked == Asked::ByRequest {
-            self.0.dependencies.principals.forget_refusals();
+            self.0.ask_again();
         }
         let mut tally = Tally::default();
+        if let Err(error) = self.0.catch_up().await {
+            tally.failed(error.problem());
+        }
         if self.0.dependencies.tray.is_offline() {
             tally.problem(Problem { what: "offline: Tray is not asked".to_owned(), hint: None });
             return self.report(started_at, 0, 0, tally);
@@ -64,9 +67,11 @@ impl Cycles {
             known.iter().map(EndUser::owner).chain(self.workspace()).collect()
         });
         let principals = owners.len();
+        self.0.full_reads.keep(&owners);
         self.list(owners, asked, config, &mut tally).await;
-        self.remove(confirm_removals, config, &mut tally).await;
+        let left = self.remove(self.allowance(confirm_removals, config), &mut tally).await;
         self.pull(&mut tally).await;
+        self.settle_held(left, &mut tally).await;
         self.forget_tombstones(config, &mut tally).await;
         self.look_at_the_clock(&mut tally);
         self.report(started_at, principals, self.requests() - requests, tally)
@@ -137,19 +142,12 @@ impl Cycles {
         self.each(Phase::Listing, owners, list, |found| tally.found(found)).await;
     }
 
-    /// Removes what is missing; or, where that is more than a cycle may do unasked, nothing.
-    async fn remove(&self, confirmed: bool, config: &Config, tally: &mut Tally) {
-        let Worker { dependencies, removals, .. } = &*self.0;
-        if confirmed {
-            removals.allow_all();
-        } else {
-            let present = dependencies.cache.counts().map(|counts| counts.present()).unwrap_or_default();
-            removals.allow(removal_allowance(present, config.max_removed_percent));
-        }
+    /// Removes what is missing, if it is not more than `most`; how many may still be removed.
+    async fn remove(&self, most: usize, tally: &mut Tally) -> usize {
         let missing = std::mem::take(&mut tally.missing);
-        if !removals.take(missing.len()) {
+        if missing.len() > most {
             tally.held_back += missing.len();
-            return;
+            return most;
         }
         for reason in [GoneReason::DeletedUpstream, GoneReason::PrincipalRemoved] {
             let ids: Vec<_> = missing.iter().filter(|(_, why)| *why == reason).map(|(id, _)| *id).collect();
@@ -160,10 +158,37 @@ impl Cycles {
         }
         let departed: Vec<_> = tally.departed.drain(..).map(Write::RemoveUser).collect();
         if !departed.is_empty()
-            && let Err(error) = dependencies.cache.write(departed).await
+            && let Err(error) = self.0.dependencies.cache.write(departed).await
         {
             tally.failed(SyncError::from(error).problem());
         }
+        most - missing.len()
+    }
+
+    /// Removes what Tray refused, if it is not more than `most`; and says what is held back.
+    async fn settle_held(&self, most: usize, tally: &mut Tally) {
+        match self.0.settle_held(most).await {
+            Ok((removed, held_back)) => {
+                tally.gone += removed;
+                tally.held_back += held_back;
+            }
+            Err(error) => tally.failed(error.problem()),
+        }
+        if tally.held_back > 0 {
+            tally.problem(Problem {
+                what: format!("{} removals are held back: they are more than a cycle may do unasked", tally.held_back),
+                hint: Some("if they are right in Tray: trayvault sync --confirm-removals".to_owned()),
+            });
+        }
+    }
+
+    /// How many may be removed.
+    fn allowance(&self, confirmed: bool, config: &Config) -> usize {
+        if confirmed {
+            return usize::MAX;
+        }
+        let present = self.0.dependencies.cache.counts().map(|counts| counts.present()).unwrap_or_default();
+        removal_allowance(present, config.max_removed_percent)
     }
 
     /// Pulls what is due, what expires first in front.
@@ -176,13 +201,6 @@ impl Cycles {
             async move { Ok(worker.pull(id, Want::AsItIs, priority).await) }
         };
         self.each(Phase::Pulling, due, pull, |pulled| tally.pulled(pulled)).await;
-        tally.held_back += self.0.removals.held();
-        if tally.held_back > 0 {
-            tally.problem(Problem {
-                what: format!("{} removals are held back: they are more than a cycle may do unasked", tally.held_back),
-                hint: Some("if they are right in Tray: trayvault sync --confirm-removals".to_owned()),
-            });
-        }
     }
 
     async fn forget_tombstones(&self, config: &Config, tally: &mut Tally) {
@@ -275,8 +293,7 @@ impl Tally {
     fn pulled(&mut self, pulled: Result<Pulled, Problem>) {
         match pulled {
             Ok(Pulled::Sealed) => self.pulled += 1,
-            Ok(Pulled::Gone) => self.gone += 1,
-            Ok(Pulled::Current | Pulled::Withheld | Pulled::Overtaken) => {}
+            Ok(Pulled::Gone | Pulled::Current | Pulled::Withheld | Pulled::Overtaken) => {}
             Ok(Pulled::NotEnabled(problem)) => self.problem(problem),
             Ok(Pulled::Refused(problem) | Pulled::Failed(problem)) | Err(problem) => self.failed(problem),
         }

@@ -39,6 +39,15 @@ impl SyncError {
         }
     }
 
+    /// Whether the vault is locked.
+    pub(super) fn is_locked(&self) -> bool {
+        match self {
+            Self::Cache(error) | Self::Principal(PrincipalError::Cache(error)) => error.is_locked(),
+            Self::Principal(PrincipalError::IsLocked(_)) => true,
+            _ => false,
+        }
+    }
+
     /// Whether Tray's own word is that the daemon may not act as the principal.
     pub(super) fn refuses_principal(&self) -> bool {
         match self {

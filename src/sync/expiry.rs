@@ -60,15 +60,14 @@ fn credentials(body: &[u8]) -> Option<Map<String, Value>> {
     serde_json::from_slice(body).ok().map(|full: Full| full.credentials)
 }
 
+/// A point in time. What is not after the epoch is a zero, which stands for none.
 fn point(value: &Value) -> Option<Timestamp> {
-    if let Some(number) = whole(value) {
-        return if number >= MILLISECONDS_FROM {
-            Timestamp::from_millisecond(number).ok()
-        } else {
-            Timestamp::from_second(number).ok()
-        };
-    }
-    value.as_str()?.parse().ok()
+    let point = match whole(value) {
+        Some(number) if number >= MILLISECONDS_FROM => Timestamp::from_millisecond(number).ok(),
+        Some(number) => Timestamp::from_second(number).ok(),
+        None => value.as_str()?.parse().ok(),
+    };
+    point.filter(|at| *at > Timestamp::UNIX_EPOCH)
 }
 
 fn span(value: &Value, from: Timestamp) -> Option<Timestamp> {
@@ -147,7 +146,14 @@ mod tests {
 
     #[test]
     fn what_is_not_a_time_is_no_expiry() {
-        for form in [r#"{"token":"t"}"#, r#"{"expires_at": {}}"#, r#"{"expires_in": -5}"#, r#"{"expiry": "soon"}"#] {
+        for form in [
+            r#"{"expires_at": 0}"#,
+            r#"{"expiry": "0001-01-01T00:00:00Z"}"#,
+            r#"{"token":"t"}"#,
+            r#"{"expires_at": {}}"#,
+            r#"{"expires_in": -5}"#,
+            r#"{"expiry": "soon"}"#,
+        ] {
             assert_eq!(expiry(form), None, "{form}");
         }
     }

@@ -90,6 +90,10 @@ impl Drop for Landing {
 }
 
 impl Flights {
+    pub(super) fn has(&self, id: AuthenticationId) -> bool {
+        self.in_flight().contains_key(&id)
+    }
+
     fn in_flight(&self) -> MutexGuard<'_, HashMap<AuthenticationId, Flight>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

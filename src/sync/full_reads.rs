@@ -2,7 +2,7 @@
 //! wait for it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -79,6 +79,12 @@ impl FullReadMemory {
     /// For how many principals it was not enabled when it was asked last.
     pub(super) fn count_not_enabled(&self) -> usize {
         self.known().values().filter(|known| matches!(known.answer, Some(Answer::NotEnabled(_)))).count()
+    }
+
+    /// Forgets whoever is none of these.
+    pub(super) fn keep(&self, owners: &[Owner]) {
+        let owners: HashSet<_> = owners.iter().collect();
+        self.known().retain(|owner, _| owners.contains(owner));
     }
 
     pub(super) fn enabled(&self, owner: &Owner) {

@@ -62,6 +62,10 @@ impl Worker {
                 return Err(error);
             }
         };
+        let compared = match asked {
+            Asked::ByTimer => self.without_lately_gone(compared),
+            Asked::ByRequest => compared,
+        };
         let full_reads = self.full_reads.planned(owner, asked);
         let actions = plan(&compared.remote, &compared.local, Timestamp::now(), asked, full_reads, config);
         self.record(&compared, &policy, &actions).await?;
@@ -75,12 +79,17 @@ impl Worker {
         for action in actions {
             match action {
                 Action::Remove(id) => found.missing.push(id),
-                Action::Pull(id, _) if asked == Asked::ByTimer && self.removals.was_held_lately(id) => {}
+                Action::Pull(id, _) if asked == Asked::ByTimer && self.is_left_alone(id, owner) => {}
                 Action::Pull(id, due) => found.due.push((id, due)),
                 Action::Record(_) | Action::Await(_) | Action::Withhold(_) => {}
             }
         }
         Ok(found)
+    }
+
+    /// Whether Tray refused to read it in full a short while ago, though it lists it.
+    fn is_left_alone(&self, id: AuthenticationId, owner: &Owner) -> bool {
+        self.removals.was_refused_lately(id) || self.rejected.has(owner)
     }
 
     /// Reads it as the principal. With a token that Tray rejects, and that may be renewed, it is read once more.
@@ -98,6 +107,16 @@ impl Worker {
             Some(session) => self.compare(owner, &session, policy, priority, config).await,
             None => compared,
         }
+    }
+
+    /// Without those that are listed though Tray had them no more when they were pulled a short while ago.
+    fn without_lately_gone(&self, mut compared: Compared) -> Compared {
+        let gone: HashMap<_, _> =
+            compared.local.iter().filter(|one| one.state == State::Gone).map(|one| (one.id, one.metadata)).collect();
+        compared
+            .remote
+            .retain(|one| gone.get(&one.id) != Some(&one.metadata) || !self.removals.was_refused_lately(one.id));
+        compared
     }
 
     async fn compare(
@@ -124,8 +143,15 @@ impl Worker {
             if policy.needs_scopes(&metadata) {
                 metadata.scopes = self.known_scopes(held, config)?;
                 if metadata.scopes.is_none() {
-                    metadata = self.with_scopes(metadata, policy, session, priority).await?;
-                    compared.scoped.push(id);
+                    metadata = match self.with_scopes(metadata.clone(), policy, session, priority).await {
+                        Ok(metadata) => metadata,
+                        // It went between the list and this question.
+                        Err(error) if error.class() == Some(Class::Gone) => continue,
+                        // It says nothing of the others: this one stays without scopes.
+                        Err(error) if error.class() == Some(Class::NotPermitted) => metadata,
+                        Err(error) => return Err(error),
+                    };
+                    compared.scoped.extend(metadata.scopes.is_some().then_some(id));
                 }
             }
             let permitted = matches!(policy.pull(&metadata), PullDecision::Permitted { .. });

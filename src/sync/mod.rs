@@ -168,6 +168,7 @@ impl Sync {
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return Ok(()),
+                () = self.cache.keyring().locked() => continue,
                 () = clock::sleep_until(due) => asked = Asked::ByTimer,
                 Some(request) = self.requests.recv() => requests.push(request),
                 // What is damaged is pulled again, whoever found it.

@@ -13,7 +13,7 @@ use crate::{
     audit::{self, Event, Outcome, Target},
     authentication::{AuthenticationId, Metadata},
     feed::Happening,
-    policy::{Policy, PullDecision},
+    policy::PullDecision,
     principals::Session,
     status::Problem,
     tray::{Class, FullAuthentication, Priority, Refresh},
@@ -26,6 +26,12 @@ const CLOCK_TOLERANCE_SECONDS: u64 = 300;
 /// Whether a clock that is so far from Tray's, in seconds, is good enough to tell what has expired.
 pub(super) fn agrees(skew: i64) -> bool {
     skew.unsigned_abs() <= CLOCK_TOLERANCE_SECONDS
+}
+
+/// Whether what is held was fetched within this second: a caller who asks again and again takes no more of the budget.
+fn is_of_now(record: &Record) -> bool {
+    let age = |at| Timestamp::now().duration_since(at);
+    record.state == State::Full && record.fetched_at.is_some_and(|at| !age(at).is_negative() && age(at).as_secs() < 1)
 }
 
 /// What became of a pull.
@@ -56,23 +62,15 @@ impl Pulled {
     }
 }
 
-/// A pull as far as policy has decided it.
-struct Permitted<'a> {
-    metadata: Metadata,
-    rule: String,
-    policy: &'a Policy,
-    priority: Priority,
-}
-
-impl Permitted<'_> {
-    /// The scopes that a full answer shows, where policy hangs on them and they are not those that are known.
-    fn news_of_scopes(&self, full: &FullAuthentication) -> Option<Vec<String>> {
-        if !self.policy.needs_scopes(&Metadata { scopes: None, ..self.metadata.clone() }) {
-            return None;
-        }
-        let shown = full.view().ok()?.scopes.unwrap_or_default();
-        (self.metadata.scopes.as_ref() != Some(&shown)).then_some(shown)
-    }
+/// How Tray is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    /// For what it has.
+    AsItIs,
+    /// The same, where full reads were not enabled when they were asked for last.
+    Probe,
+    /// To refresh the credentials with their service first.
+    Force,
 }
 
 impl Worker {
@@ -94,89 +92,80 @@ impl Worker {
     }
 
     async fn try_pull(&self, id: AuthenticationId, want: Want, priority: Priority) -> Result<Pulled, SyncError> {
-        let cache = &self.dependencies.cache;
-        let Some(record) = cache.record(id)?.filter(|record| record.state != State::Gone) else {
+        let Some(record) = self.dependencies.cache.record(id)?.filter(|record| record.state != State::Gone) else {
             return Ok(Pulled::Gone);
         };
         if let Want::OtherThan(rejected) = want
-            && (record.revision > rejected || self.forced.has(&id))
+            && record.fetched_at.is_some()
+            && (record.revision != rejected || self.forced.has(&id))
         {
             return Ok(Pulled::Current);
         }
-        let (owner, policy) = (&record.metadata.owner, self.policy());
+        if want == Want::AsItIs && priority == Priority::Refresh && is_of_now(&record) {
+            return Ok(Pulled::Current);
+        }
+        let owner = &record.metadata.owner;
+        if priority != Priority::Refresh && self.rejected.has(owner) {
+            return Ok(Pulled::Refused(Problem {
+                what: "Tray does not accept the principal's token".to_owned(),
+                hint: None,
+            }));
+        }
         let pulled = async {
             let session = self.dependencies.principals.at(priority).session(owner).await?;
-            let pulled = self.pull_as(&session, &record, &policy, want, priority).await;
+            let pulled = self.pull_as(&session, &record, want, priority).await;
             let refused = pulled.as_ref().err().and_then(SyncError::class);
             match self.renewed(refused, owner, &session, priority).await? {
-                Some(session) => self.pull_as(&session, &record, &policy, want, priority).await,
+                Some(session) => self.pull_as(&session, &record, want, priority).await,
                 None => pulled,
             }
         };
         let pulled = pulled.await;
-        if pulled.as_ref().is_err_and(SyncError::refuses_principal) {
-            self.refuse_principal(owner).await?;
+        match &pulled {
+            Err(error) if error.refuses_principal() => {
+                self.rejected.note(owner.clone());
+                self.refuse_principal(owner).await?;
+            }
+            Ok(Pulled::Sealed) => self.rejected.forget(owner),
+            _ => {}
         }
         pulled
     }
 
+    /// Reads in full as soon as it is known that full reads are enabled, or that this one finds out.
     async fn pull_as(
         &self,
         session: &Session,
         record: &Record,
-        policy: &Policy,
         want: Want,
         priority: Priority,
     ) -> Result<Pulled, SyncError> {
-        let metadata = self.with_scopes(record.metadata.clone(), policy, session, priority).await?;
-        match policy.pull(&metadata) {
-            PullDecision::Permitted { rule } => {
-                let permitted = Permitted { metadata, rule, policy, priority };
-                self.read_and_seal(session, &permitted, want, record.state).await
+        let metadata = self.with_scopes(record.metadata.clone(), &self.policy(), session, priority).await?;
+        let id = metadata.id;
+        let gate = self.full_reads.gate(&metadata.owner).await;
+        let as_it_is = match gate {
+            Gate::FindOut { was_not_enabled, .. } if was_not_enabled || record.state == State::NotEnabled => {
+                Read::Probe
             }
-            refused @ PullDecision::Refused { .. } => {
-                self.withhold(&metadata, refused).await?;
-                Ok(Pulled::Withheld)
-            }
-        }
-    }
-
-    /// Reads in full as soon as it is known that full reads are enabled, or that this one finds out.
-    async fn read_and_seal(
-        &self,
-        session: &Session,
-        permitted: &Permitted<'_>,
-        want: Want,
-        state: State,
-    ) -> Result<Pulled, SyncError> {
-        let Metadata { id, owner, .. } = &permitted.metadata;
-        let gate = self.full_reads.gate(owner).await;
-        let probe = match gate {
-            Gate::Open => false,
-            Gate::FindOut { was_not_enabled, .. } => was_not_enabled || state == State::NotEnabled,
+            Gate::Open | Gate::FindOut { .. } => Read::AsItIs,
             Gate::Closed => {
-                self.dependencies.cache.write(vec![Write::Mark { id: *id, state: State::NotEnabled }]).await?;
+                self.dependencies.cache.write(vec![Write::Mark { id, state: State::NotEnabled }]).await?;
                 return Err(not_enabled());
             }
         };
-        match want {
-            Want::OtherThan(_) => self.seal(session, permitted, Refresh::Force, probe).await,
-            Want::AsItIs => {
-                let pulled = self.seal(session, permitted, Refresh::AsItIs, probe).await?;
-                if matches!(pulled, Pulled::Sealed) && self.has_expired(*id)? && !self.forced.has(id) {
-                    return self.force_expired(session, permitted).await;
-                }
-                Ok(pulled)
-            }
+        let rejected = matches!(want, Want::OtherThan(_));
+        if rejected && as_it_is == Read::AsItIs {
+            return self.seal(session, &metadata, Read::Force, priority).await;
         }
-    }
-
-    /// Tray's own copy has expired: it is refreshed with its service. Where that can't be done now, it stays due.
-    async fn force_expired(&self, session: &Session, permitted: &Permitted<'_>) -> Result<Pulled, SyncError> {
-        let forced = self.seal(session, permitted, Refresh::Force, false).await;
+        let pulled = self.seal(session, &metadata, as_it_is, priority).await?;
+        let is_worn_out = rejected || (self.has_expired(id)? && !self.forced.has(&id));
+        if !matches!(pulled, Pulled::Sealed) || !is_worn_out {
+            return Ok(pulled);
+        }
+        let forced = self.seal(session, &metadata, Read::Force, priority).await;
         if matches!(&forced, Err(error) if error.class() == Some(Class::RetryLater)) {
-            let pending = Write::Mark { id: permitted.metadata.id, state: State::Pending };
-            self.dependencies.cache.write(vec![pending]).await?;
+            // It stays due.
+            self.dependencies.cache.write(vec![Write::Mark { id, state: State::Pending }]).await?;
         }
         forced
     }
@@ -188,30 +177,40 @@ impl Worker {
         Ok(is_trusted && expires_at.is_some_and(|at| at <= Timestamp::now()))
     }
 
+    /// The rule that permits to read it in full, now; without one, what is held is destroyed.
+    async fn permitted(&self, metadata: &Metadata) -> Result<Option<String>, SyncError> {
+        match self.policy().pull(metadata) {
+            PullDecision::Permitted { rule } => Ok(Some(rule)),
+            refused @ PullDecision::Refused { .. } => {
+                self.withhold(metadata, refused).await?;
+                Ok(None)
+            }
+        }
+    }
+
     async fn seal(
         &self,
         session: &Session,
-        permitted: &Permitted<'_>,
-        refresh: Refresh,
-        probe: bool,
+        metadata: &Metadata,
+        read: Read,
+        priority: Priority,
     ) -> Result<Pulled, SyncError> {
-        let Permitted { metadata, rule, policy, priority } = permitted;
         let (cache, id) = (&self.dependencies.cache, metadata.id);
+        let Some(rule) = self.permitted(metadata).await? else { return Ok(Pulled::Withheld) };
         let event = |outcome| {
-            Event::new(audit::Action::Pull, outcome).on(Target::authentication(id, &metadata.owner)).under(Some(rule))
+            Event::new(audit::Action::Pull, outcome).on(Target::authentication(id, &metadata.owner)).under(Some(&rule))
         };
-        if refresh == Refresh::Force {
+        if read == Read::Force {
             // It changes the credentials in Tray.
             let begun = event(Outcome::Begun).because("they have expired or were rejected: Tray is to refresh them");
             self.dependencies.audit.record_synced(&begun)?;
-            self.forced.note(id);
         }
         let asked_in = cache.generation()?;
-        let tray = self.dependencies.tray.at(*priority);
-        let full = if probe {
-            tray.probe_full(session.acting().permit(), id).await
-        } else {
-            tray.full(session.acting().permit(), id, refresh).await
+        let (tray, permit) = (self.dependencies.tray.at(priority), session.acting().permit());
+        let full = match read {
+            Read::Probe => tray.probe_full(permit, id).await,
+            Read::AsItIs => tray.full(permit, id, Refresh::AsItIs).await,
+            Read::Force => tray.full(permit, id, Refresh::Force).await,
         };
         let full = match full {
             Ok(full) => full,
@@ -223,14 +222,13 @@ impl Worker {
         self.dependencies.audit.record(&event(Outcome::Done))?;
         self.full_reads.enabled(&metadata.owner);
         self.removals.release(id);
-        if let Some(scopes) = permitted.news_of_scopes(&full) {
-            let metadata = Metadata { scopes: Some(scopes), ..metadata.clone() };
-            let decision = policy.pull(&metadata);
-            cache.write(vec![Write::Listed { metadata: metadata.clone(), at: Timestamp::now() }]).await?;
-            if matches!(decision, PullDecision::Refused { .. }) {
-                self.withhold(&metadata, decision).await?;
-                return Ok(Pulled::Withheld);
-            }
+        if read == Read::Force {
+            self.forced.note(id);
+        }
+        // The rules may have changed meanwhile, and what they hang on: Tray's answer has the scopes.
+        let metadata = self.with_shown_scopes(metadata, &full).await?;
+        if self.permitted(&metadata).await?.is_none() {
+            return Ok(Pulled::Withheld);
         }
         let held = cache.secret(id).ok().flatten();
         let (write, is_new) = self.pulled(id, asked_in, full, held.as_ref());
@@ -240,6 +238,17 @@ impl Worker {
             None => return Ok(Pulled::Overtaken),
         }
         Ok(Pulled::Sealed)
+    }
+
+    /// The metadata with the scopes that a full answer shows, where rules hang on them.
+    async fn with_shown_scopes(&self, metadata: &Metadata, full: &FullAuthentication) -> Result<Metadata, SyncError> {
+        if !self.policy().needs_scopes(&Metadata { scopes: None, ..metadata.clone() }) {
+            return Ok(metadata.clone());
+        }
+        let shown = full.view()?.scopes.unwrap_or_default();
+        let metadata = Metadata { scopes: Some(shown), ..metadata.clone() };
+        self.dependencies.cache.write(vec![Write::Scoped { metadata: metadata.clone(), at: Timestamp::now() }]).await?;
+        Ok(metadata)
     }
 
     /// What to seal, and whether it is other than what is held. What can't be opened is replaced like what was never held.
@@ -270,25 +279,23 @@ impl Worker {
         self.dependencies.feed.tell(Some(&record.metadata), happened);
     }
 
-    /// What a pull that Tray refused means for what is held.
+    /// What a pull that Tray refused means for what is held. Where the vault was locked meanwhile, it is remembered.
     async fn refused(&self, metadata: &Metadata, error: SyncError) -> Result<Pulled, SyncError> {
-        match error.class() {
-            Some(Class::Gone) => {
-                self.remove_or_hold(metadata, GoneReason::DeletedUpstream).await?;
-                Ok(Pulled::Gone)
-            }
-            Some(Class::NotPermitted) => {
-                self.remove_or_hold(metadata, GoneReason::PermissionLost).await?;
-                Err(error)
-            }
+        let recorded = match error.class() {
+            Some(Class::Gone) => self.hold(metadata, GoneReason::DeletedUpstream).await,
+            Some(Class::NotPermitted) => self.hold(metadata, GoneReason::PermissionLost).await,
             Some(Class::NotEnabled) => {
                 self.full_reads.not_enabled(&metadata.owner);
                 let mark = Write::Mark { id: metadata.id, state: State::NotEnabled };
-                self.dependencies.cache.write(vec![mark]).await?;
-                Err(error)
+                self.dependencies.cache.write(vec![mark]).await.map(drop).map_err(SyncError::from)
             }
-            _ => Err(error),
+            _ => return Err(error),
+        };
+        if recorded.as_ref().is_err_and(SyncError::is_locked) {
+            self.unrecorded().insert(metadata.id);
         }
+        recorded?;
+        if error.class() == Some(Class::Gone) { Ok(Pulled::Gone) } else { Err(error) }
     }
 
     /// Keeps the metadata only, and destroys what is held.

@@ -1,7 +1,11 @@
 //! What does not wait for a cycle: refreshes that callers ask for, principals that the drop directory changed, and what is
 //! about to expire.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::{
@@ -17,12 +21,14 @@ use super::{
     worker::{Dependencies, Worker},
 };
 use crate::{
+    authentication::Owner,
     feed::Happening,
     requests::{PartRequest, RefreshRequest, Refreshed},
     status::Problem,
     system::clock,
     task::{Shutdown, TaskError},
     tray::{HostStanding, Priority},
+    vault::Scheduled,
 };
 
 /// Pulls ahead of an expiry that are under way at once.
@@ -37,11 +43,13 @@ pub struct Refresher {
     requests: mpsc::Receiver<PartRequest>,
     /// Places for pulls ahead of an expiry.
     places: Arc<Semaphore>,
+    /// Principals whose lists are being read on request, and whether something of theirs changed since.
+    listing: Arc<Mutex<HashMap<Owner, bool>>>,
 }
 
 impl Refresher {
     pub(super) fn new(worker: Arc<Worker>, requests: mpsc::Receiver<PartRequest>) -> Self {
-        Self { worker, requests, places: Arc::new(Semaphore::new(EXPIRING_AT_ONCE)) }
+        Self { worker, requests, places: Arc::new(Semaphore::new(EXPIRING_AT_ONCE)), listing: Arc::default() }
     }
 
     /// Answers requests and looks at what expires, until the shutdown.
@@ -72,9 +80,17 @@ impl Refresher {
         let worker = Arc::clone(&self.worker);
         match request {
             PartRequest::Owner(owner) => {
+                let listing = Arc::clone(&self.listing);
+                if let Some(changed) = of(&listing).get_mut(&owner) {
+                    *changed = true;
+                    return;
+                }
+                of(&listing).insert(owner.clone(), true);
                 running.spawn(async move {
-                    let config = worker.config();
-                    Cycles(worker).run_for(&owner, &config).await;
+                    let cycles = Cycles(worker);
+                    while take_change(&listing, &owner) {
+                        cycles.run_for(&owner, &cycles.0.config()).await;
+                    }
                 });
             }
             PartRequest::Authentication(RefreshRequest { id, rejected, answer }) => {
@@ -97,7 +113,8 @@ impl Refresher {
         let Ok(before) = now.checked_add(longest_lead(margin)) else { return };
         // A cache that can't be read is reported by who reads it for a caller; a locked one has nothing to say.
         let expiring = self.worker.dependencies.cache.expiring(before).unwrap_or_default();
-        for one in expiring.into_iter().filter(|one| expires(one, now, margin)) {
+        let is_due = |one: &Scheduled| expires(one, now, margin) && !self.worker.flights.has(one.id);
+        for one in expiring.into_iter().filter(is_due) {
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
             let worker = Arc::clone(&self.worker);
             running.spawn(async move {
@@ -114,6 +131,20 @@ impl Refresher {
             feed.tell(None, Happening::Tray { host, circuit });
         }
     }
+}
+
+fn of(listing: &Mutex<HashMap<Owner, bool>>) -> MutexGuard<'_, HashMap<Owner, bool>> {
+    listing.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether something of a principal's changed since its list was read last; if not, it is not being read any more.
+fn take_change(listing: &Mutex<HashMap<Owner, bool>>, owner: &Owner) -> bool {
+    let mut listing = of(listing);
+    let changed = listing.get_mut(owner).is_some_and(std::mem::take);
+    if !changed {
+        listing.remove(owner);
+    }
+    changed
 }
 
 fn refreshed(pulled: Pulled) -> Refreshed {

@@ -1,14 +1,17 @@
 //! What is gone is destroyed, and what is many is asked about first: one wrong answer of Tray's must not empty the cache.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
 
-use super::{error::SyncError, worker::Worker};
+use super::{
+    error::SyncError,
+    worker::{Dependencies, Worker},
+};
 use crate::{
     audit::{self, AuditError, Event, Outcome, Target},
     authentication::{AuthenticationId, Metadata, Owner},
@@ -17,76 +20,36 @@ use crate::{
     vault::{GoneReason, State, Write},
 };
 
-/// How many may still be removed before the next cycle, and what is held back.
+/// What Tray refuses and is to be removed: sealed, and not answered, until the cycle's end says whether it is too much.
 pub(super) struct Removals {
-    counted: Mutex<Counted>,
-    /// Those that are held back and were asked for again a short while ago.
+    held: Mutex<HashMap<AuthenticationId, GoneReason>>,
+    /// Those that Tray refused a short while ago.
     asked: Lately<AuthenticationId>,
-}
-
-#[derive(Default)]
-struct Counted {
-    left: usize,
-    held: HashSet<AuthenticationId>,
 }
 
 impl Removals {
     pub(super) fn new(pause: Duration) -> Self {
-        Self { counted: Mutex::default(), asked: Lately::within(pause) }
+        Self { held: Mutex::default(), asked: Lately::within(pause) }
     }
 
-    /// A cycle begins, which may remove so many.
-    pub(super) fn allow(&self, allowance: usize) {
-        self.counted().left = allowance;
-    }
-
-    /// A person has confirmed: whatever Tray says is gone is gone.
-    pub(super) fn allow_all(&self) {
-        *self.counted() = Counted { left: usize::MAX, held: HashSet::new() };
+    /// Somebody asks: nothing is left alone for having been refused a short while ago.
+    pub(super) fn ask_again(&self) {
         self.asked.forget_all();
     }
 
-    /// Whether so many that are not listed any more may be removed, all or none.
-    pub(super) fn take(&self, count: usize) -> bool {
-        let mut counted = self.counted();
-        let may = count <= counted.left;
-        if may {
-            counted.left -= count;
-        }
-        may
-    }
-
-    /// Whether one that Tray refuses may be removed; if not, it is held back. Once one is, all are.
-    fn take_or_hold(&self, id: AuthenticationId) -> bool {
-        let mut counted = self.counted();
-        let may = counted.left > 0 && counted.held.is_empty();
-        if may {
-            counted.left -= 1;
-        } else {
-            counted.held.insert(id);
-            self.asked.note(id);
-        }
-        may
-    }
-
-    /// It is there after all.
+    /// It is there after all, or gone by now.
     pub(super) fn release(&self, id: AuthenticationId) {
-        self.counted().held.remove(&id);
+        self.held().remove(&id);
         self.asked.forget(&id);
     }
 
-    /// How many that Tray refuses are held back.
-    pub(super) fn held(&self) -> usize {
-        self.counted().held.len()
-    }
-
-    /// Whether it is held back, and Tray refused it a short while ago.
-    pub(super) fn was_held_lately(&self, id: AuthenticationId) -> bool {
+    /// Whether Tray refused it a short while ago, though it is listed.
+    pub(super) fn was_refused_lately(&self, id: AuthenticationId) -> bool {
         self.asked.has(&id)
     }
 
-    fn counted(&self) -> MutexGuard<'_, Counted> {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, HashMap<AuthenticationId, GoneReason>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,6 +65,7 @@ impl Worker {
             let record = self.dependencies.cache.record(*id).ok().flatten();
             let owner = record.as_ref().map(|record| &record.metadata.owner);
             self.destroying(*id, owner, clause(reason))?;
+            self.removals.release(*id);
             changes.push(Write::Gone { id: *id, reason, at });
             if let Some(record) = &record {
                 self.dependencies.feed.tell(Some(&record.metadata), Happening::Removed { reason: Some(reason) });
@@ -111,16 +75,45 @@ impl Worker {
         Ok(())
     }
 
-    /// Removes one that Tray refuses; or, where too many are, holds it back: then it stays sealed and is not answered.
-    /// Where nothing is sealed, nothing is lost by it.
-    pub(super) async fn remove_or_hold(&self, metadata: &Metadata, reason: GoneReason) -> Result<(), SyncError> {
-        let is_held = self.dependencies.cache.record(metadata.id)?.is_some_and(|record| record.fetched_at.is_some());
-        if !is_held || self.removals.take_or_hold(metadata.id) {
-            return self.remove(&[metadata.id], reason).await;
+    /// Has one that Tray refuses removed at the end of the cycle; from now on it is not answered. Where nothing is
+    /// sealed, nothing is lost by removing it at once.
+    pub(super) async fn hold(&self, metadata: &Metadata, reason: GoneReason) -> Result<(), SyncError> {
+        let (id, Dependencies { cache, feed, .. }) = (metadata.id, &self.dependencies);
+        let is_sealed = cache.record(id)?.is_some_and(|record| record.fetched_at.is_some());
+        if is_sealed {
+            cache.write(vec![Write::Mark { id, state: State::Refused }]).await?;
+            feed.tell(Some(metadata), Happening::Removed { reason: None });
+            self.removals.held().insert(id, reason);
+        } else {
+            self.remove(&[id], reason).await?;
         }
-        self.dependencies.cache.write(vec![Write::Mark { id: metadata.id, state: State::Refused }]).await?;
-        self.dependencies.feed.tell(Some(metadata), Happening::Removed { reason: None });
+        self.removals.asked.note(id);
         Ok(())
+    }
+
+    /// Removes what is held, all of it or, where that is more than `most`, none: how many were removed, and how many
+    /// are held back.
+    pub(super) async fn settle_held(&self, most: usize) -> Result<(usize, usize), SyncError> {
+        let cache = &self.dependencies.cache;
+        let is_refused =
+            |id| cache.record(id).is_ok_and(|record| record.is_some_and(|record| record.state == State::Refused));
+        let held = {
+            let mut held = self.removals.held();
+            held.retain(|id, _| is_refused(*id));
+            held.clone()
+        };
+        if held.len() > most {
+            return Ok((0, held.len()));
+        }
+        for reason in [GoneReason::DeletedUpstream, GoneReason::PermissionLost] {
+            let ids: Vec<_> = held.iter().filter(|(_, why)| **why == reason).map(|(id, _)| *id).collect();
+            self.remove(&ids, reason).await?;
+            // They are listed still, it may be: they are left alone for a while.
+            for id in ids {
+                self.removals.asked.note(id);
+            }
+        }
+        Ok((held.len(), 0))
     }
 
     /// Tray refuses a principal: what it has stays sealed and is not answered, until Tray accepts the principal again.
@@ -166,46 +159,5 @@ fn clause(reason: GoneReason) -> &'static str {
         GoneReason::DeletedUpstream => "Tray has it no more",
         GoneReason::PermissionLost => "Tray does not permit it any more",
         GoneReason::PrincipalRemoved => "its principal is gone, or not configured any more",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn id(number: u128) -> AuthenticationId {
-        AuthenticationId(Uuid::from_u128(number))
-    }
-
-    #[test]
-    fn what_is_not_listed_is_removed_all_or_none() {
-        let removals = Removals::new(Duration::from_secs(3600));
-        removals.allow(5);
-        assert!(!removals.take(6));
-        assert!(removals.take(5));
-        assert!(!removals.take(1));
-        assert!(removals.take(0));
-    }
-
-    #[test]
-    fn once_one_is_held_back_all_are_until_it_is_released_or_confirmed() {
-        let removals = Removals::new(Duration::from_secs(3600));
-        removals.allow(1);
-        assert!(removals.take_or_hold(id(1)));
-        assert!(!removals.take_or_hold(id(2)));
-        removals.allow(100);
-        assert!(!removals.take_or_hold(id(3)), "the next cycle does not go on where the last one stopped");
-        assert!(removals.was_held_lately(id(3)) && !removals.was_held_lately(id(1)));
-        assert_eq!(removals.held(), 2);
-        removals.release(id(2));
-        removals.release(id(3));
-        assert!(removals.take_or_hold(id(4)));
-        removals.allow(0);
-        assert!(!removals.take_or_hold(id(5)));
-        removals.allow_all();
-        assert_eq!(removals.held(), 0);
-        assert!(removals.take_or_hold(id(5)));
     }
 }

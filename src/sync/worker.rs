@@ -1,6 +1,10 @@
 //! What all parts of synchronisation work with, and what they remember.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
@@ -9,14 +13,14 @@ use super::{
 };
 use crate::{
     audit::AuditLog,
-    authentication::{AuthenticationId, Metadata, Owner},
+    authentication::{AuthenticationId, EndUser, Metadata, Owner},
     feed::Feed,
     lately::Lately,
-    policy::Policy,
+    policy::{Policy, PullDecision},
     principals::{Principals, Renewal, Session},
     status::Board,
     tray::{Circuit, Class, Priority, Tray},
-    vault::Cache,
+    vault::{Cache, Filter, Record, State, Write},
 };
 
 /// How long after Tray refreshed credentials by force it is not asked to again.
@@ -48,8 +52,14 @@ pub(super) struct Worker {
     pub(super) flights: Flights,
     pub(super) full_reads: FullReadMemory,
     pub(super) removals: Removals,
-    /// What Tray was asked to refresh by force.
+    /// What Tray refreshed by force.
     pub(super) forced: Lately<AuthenticationId>,
+    /// Whose full reads were refused for their token, though their lists may not be.
+    pub(super) rejected: Lately<Owner>,
+    /// What Tray refused while the vault was locked.
+    unrecorded: Mutex<HashSet<AuthenticationId>>,
+    /// The rules that all that is held was last held against.
+    enforced: Mutex<Option<Arc<Policy>>>,
 }
 
 impl Worker {
@@ -60,6 +70,9 @@ impl Worker {
             full_reads: FullReadMemory::default(),
             removals: Removals::new(REFUSAL_PAUSE),
             forced: Lately::within(FORCE_PAUSE),
+            rejected: Lately::within(REFUSAL_PAUSE),
+            unrecorded: Mutex::default(),
+            enforced: Mutex::default(),
         }
     }
 
@@ -69,6 +82,53 @@ impl Worker {
 
     pub(super) fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.dependencies.policy.borrow())
+    }
+
+    pub(super) fn unrecorded(&self) -> MutexGuard<'_, HashSet<AuthenticationId>> {
+        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes up for what could not be done while the vault was locked, or while there was no daemon: what Tray refused is
+    /// not answered, and what no rule permits any more is destroyed, whether Tray answers or not.
+    pub(super) async fn catch_up(&self) -> Result<(), SyncError> {
+        let refused: Vec<_> = self.unrecorded().iter().copied().collect();
+        if !refused.is_empty() {
+            let marks = refused.iter().map(|id| Write::Mark { id: *id, state: State::Refused });
+            self.dependencies.cache.write(marks.collect()).await?;
+            self.unrecorded().retain(|id| !refused.contains(id));
+        }
+        let policy = self.policy();
+        let last = self.enforced.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if last.is_some_and(|last| Arc::ptr_eq(&last, &policy)) {
+            return Ok(());
+        }
+        let known = self.dependencies.principals.known_end_users()?;
+        for owner in known.iter().map(EndUser::owner).chain([Owner::Workspace]) {
+            self.enforce(&policy, &owner).await?;
+        }
+        *self.enforced.lock().unwrap_or_else(PoisonError::into_inner) = Some(policy);
+        Ok(())
+    }
+
+    async fn enforce(&self, policy: &Policy, owner: &Owner) -> Result<(), SyncError> {
+        let filter = Filter { owner_key: Some(owner.key().to_owned()), service: None, include_gone: false };
+        let held = self.dependencies.cache.list(&filter)?.records.into_iter().filter(|one| one.fetched_at.is_some());
+        for Record { metadata, .. } in held {
+            let decision = policy.pull(&metadata);
+            // Where it hangs on scopes that are not known, the next list asks for them.
+            if matches!(decision, PullDecision::Refused { .. }) && !policy.needs_scopes(&metadata) {
+                self.withhold(&metadata, decision).await?;
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Somebody asks, who may have mended what was wrong: nobody is left alone for having been refused lately.
+    pub(super) fn ask_again(&self) {
+        self.dependencies.principals.forget_refusals();
+        self.removals.ask_again();
+        self.rejected.forget_all();
     }
 
     /// Whether Tray is asked, and no host of it is known not to answer.

@@ -33,7 +33,8 @@ pub(super) struct Problem {
 /// Where a problem comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// Tray did not answer: nobody did, or it broke down, or somebody in between answered in its place.
+    /// Tray did not answer: nobody did, or it broke down, or somebody in between answered in its place. A 500 in Tray's own
+    /// form is an answer: it failed at this call, which says nothing of the others.
     Host,
     /// Tray answered: over the limit.
     Limit,
@@ -82,7 +83,7 @@ pub(super) async fn exchange(
     let problem = |class, reason, source| Problem { class, reason, status: Some(status), source };
     match status {
         429 => return Err(problem(class, reason, Source::Limit)),
-        500..=599 => return Err(problem(class, reason, Source::Host)),
+        501..=599 => return Err(problem(class, reason, Source::Host)),
         _ => {}
     }
     Err(if matches!(read.await, Ok(Ok(body)) if body::is_trays_error(&body)) {

@@ -59,10 +59,10 @@ impl ApiUserToken {
     /// [`WorkspaceError`], when that is not exactly one shared workspace or Tray can't be asked.
     pub async fn verify(self: &Arc<Self>, tray: &Tray) -> Result<SharedWorkspace, WorkspaceError> {
         let seen = tray.workspaces(&self.0).await.map_err(WorkspaceError::Unverified)?;
-        match seen.as_slice() {
-            [] => Err(WorkspaceError::NotOne),
-            [one] if one.is("Shared") => Ok(SharedWorkspace(Arc::clone(self))),
-            [one] if !one.is("Organization") => Err(WorkspaceError::NotShared),
+        match seen.seen() {
+            ([], false) => Err(WorkspaceError::NotOne),
+            ([one], false) if one.is("Shared") => Ok(SharedWorkspace(Arc::clone(self))),
+            ([one], false) if !one.is("Organization") => Err(WorkspaceError::NotShared),
             // The contract: one for a workspace's token, all of them for the organisation's.
             _ => Err(WorkspaceError::Organisations),
         }

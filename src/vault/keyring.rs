@@ -60,6 +60,12 @@ impl Keyring {
         let _ = self.unlocked.subscribe().wait_for(|unlocked| *unlocked).await;
     }
 
+    /// Resolves once the vault is locked; at once if it is.
+    pub async fn locked(&self) {
+        // The sender is part of this value.
+        let _ = self.unlocked.subscribe().wait_for(|unlocked| !*unlocked).await;
+    }
+
     /// Takes the keys out, waits until nobody uses them and wipes them. Blocks, for as long as one read takes.
     ///
     /// # Errors

@@ -56,11 +56,14 @@ fn what_is_pulled_changed_refreshed_and_removed_is_told_without_a_secret() {
     let slack = house.upstream("slack");
     let id: Value = slack.id.to_string().into();
 
+    // What was fetched within this second is as good as new.
+    std::thread::sleep(Duration::from_millis(1_100));
     house.ask(hyper::Method::POST, &format!("/v1/authentications/{}/refresh", slack.id));
     let (_, refreshed) = listener.next(&["refreshed"]);
     assert_eq!((&refreshed["authentication"]["id"], &refreshed["revision"]), (&id, &2.into()));
 
     assert!(house.world().reissue_authentication(slack.id));
+    std::thread::sleep(Duration::from_millis(1_100));
     house.ask(hyper::Method::POST, &format!("/v1/authentications/{}/refresh", slack.id));
     let (_, changed) = listener.next(&["changed"]);
     assert_eq!((&changed["authentication"]["id"], &changed["revision"]), (&id, &3.into()));

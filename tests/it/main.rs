@@ -21,3 +21,4 @@ mod socket;
 mod support;
 mod sync;
 mod whole_way;
+mod withdrawn;

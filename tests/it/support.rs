@@ -233,6 +233,23 @@ impl House {
         self.ask(Method::GET, path)
     }
 
+    /// How many authentications are in each state, and how many end users there are, but for zeros.
+    pub(crate) fn states(&self) -> Value {
+        let (_, shown) = self.get("/v1/status");
+        let mut states = shown["authentications"].clone();
+        states.as_object_mut().expect("counts").retain(|_, count| *count != 0);
+        states
+    }
+
+    /// The ids of what is in a state.
+    pub(crate) fn in_state(&self, state: &str) -> Vec<uuid::Uuid> {
+        let (_, list) = self.get("/v1/authentications");
+        let all = list["authentications"].as_array().expect("a list").iter();
+        all.filter(|one| one["state"] == state)
+            .map(|one| one["id"].as_str().expect("an id").parse().expect("a UUID"))
+            .collect()
+    }
+
     /// Asks for a synchronisation and waits for its report.
     #[track_caller]
     pub(crate) fn sync(&self) -> Value {

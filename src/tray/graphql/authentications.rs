@@ -75,7 +75,8 @@ impl Tray {
             authentications: Connection<Node>,
         }
         let extract = |data: Data| data.viewer.authentications;
-        let nodes = self.connection(acting.bearer(), "list authentications", LIST, &(), extract).await?;
+        let nodes =
+            self.connection(acting.bearer(), "list authentications", LIST, &(), extract, |node| node.id).await?;
         Ok(nodes.into_iter().map(Listed::from).collect())
     }
 

@@ -3,7 +3,7 @@
 mod authentications;
 mod users;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, hash::Hash};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -32,24 +32,30 @@ struct Page<'a, F> {
 }
 
 impl Tray {
-    /// Reads a Relay connection to its end.
-    async fn connection<D: DeserializeOwned, N>(
+    /// Reads a Relay connection to its end. `key` tells its nodes apart.
+    async fn connection<D: DeserializeOwned, N, K: Eq + Hash>(
         &self,
         token: &SecretString,
         call: &'static str,
         query: &str,
         filter: &impl Serialize,
         extract: impl Fn(D) -> Connection<N>,
+        key: impl Fn(&N) -> K,
     ) -> Result<Vec<N>, TrayError> {
         let broken = |reason| TrayError { class: Class::RetryLater, call, reason, status: None };
         let mut nodes = Vec::new();
-        let mut seen = HashSet::new();
+        let (mut seen, mut known) = (HashSet::new(), HashSet::new());
         let mut after: Option<String> = None;
         loop {
             let page = Page { first: PAGE, after: after.as_deref(), filter };
             let connection = extract(self.operation(token, call, query, page, Repeat::Harmless).await?);
-            nodes.extend(connection.edges.into_iter().map(|edge| edge.node));
-            if !connection.page_info.has_next_page {
+            let (is_empty, before) = (connection.edges.is_empty(), nodes.len());
+            nodes.extend(connection.edges.into_iter().map(|edge| edge.node).filter(|node| known.insert(key(node))));
+            let has_next = connection.page_info.has_next_page;
+            if nodes.len() == before && (has_next || !is_empty) {
+                return Err(broken("a page has nothing that was not on the ones before"));
+            }
+            if !has_next {
                 return Ok(nodes);
             }
             let cursor =

@@ -63,7 +63,9 @@ impl Tray {
             users: Connection<Node>,
         }
         let extract = |data: Data| data.users;
-        let nodes = self.connection(master.bearer(), "list end users", LIST, &Filter { criteria }, extract).await?;
+        let key = |node: &Node| node.id.clone();
+        let nodes =
+            self.connection(master.bearer(), "list end users", LIST, &Filter { criteria }, extract, key).await?;
         Ok(nodes.into_iter().map(EndUser::from).collect())
     }
 

@@ -14,6 +14,27 @@ use crate::{
     },
 };
 
+/// The first page of what workspaces a token sees.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::tray) struct Workspaces {
+    elements: Vec<Workspace>,
+    page_info: PageInfo,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PageInfo {
+    has_next_page: bool,
+}
+
+impl Workspaces {
+    /// Those on the page, and whether there are more.
+    pub(in crate::tray) fn seen(&self) -> (&[Workspace], bool) {
+        (&self.elements, self.page_info.has_next_page)
+    }
+}
+
 /// A connector, for the service behind it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Connector {
@@ -127,10 +148,8 @@ impl Tray {
     }
 
     /// `GET /core/v1/workspaces`: the first page, which for a workspace's token is the only one.
-    pub(in crate::tray) async fn workspaces(&self, token: &SecretString) -> Result<Vec<Workspace>, TrayError> {
-        let all: Elements<_> = self.get(token, "list workspaces", "/core/v1/workspaces?first=100").await?;
-        // Two are enough to say that it is not exactly one, so the other pages are not asked for.
-        Ok(all.elements)
+    pub(in crate::tray) async fn workspaces(&self, token: &SecretString) -> Result<Workspaces, TrayError> {
+        self.get(token, "list workspaces", "/core/v1/workspaces?first=100").await
     }
 
     async fn environments(

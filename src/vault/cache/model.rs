@@ -81,9 +81,16 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
+    /// Its scopes became known: its metadata are brought up to date, unless it is a tombstone.
+    Scoped {
+        /// With the scopes.
+        metadata: Metadata,
+        /// When.
+        at: Timestamp,
+    },
     /// What became known of whether it can be pulled: `Pending`, `NotPermitted`, `NotEnabled` or `Refused`. The secret
-    /// is destroyed by `NotPermitted` and kept by the others. A tombstone stays one, and one that was never
-    /// listed is passed over.
+    /// is destroyed by `NotPermitted` and kept by the others. A tombstone stays one, one that was never listed is passed
+    /// over, and what is `NotEnabled` or `Refused` does not become `Pending`.
     Mark {
         /// Which.
         id: AuthenticationId,

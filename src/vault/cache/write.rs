@@ -15,6 +15,10 @@ use crate::vault::keyring::Keys;
 pub(super) fn apply(db: &Connection, keys: &Keys, write: Write) -> Result<(), CacheError> {
     match write {
         Write::Listed { metadata, at } => listed(db, keys, &metadata, at),
+        Write::Scoped { metadata, at } => match held(db, metadata.id)? {
+            Some(held) if held.state != State::Gone.code() => listed(db, keys, &metadata, at),
+            _ => Ok(()),
+        },
         Write::Mark { id, state } => mark(db, id, state),
         Write::Pulled { id, asked_in, body, fetched_at, expires_at } => {
             let overtaken = held(db, id)?.is_some_and(|held| held.marked_in > asked_in);
@@ -88,21 +92,23 @@ fn listed(db: &Connection, keys: &Keys, metadata: &Metadata, at: Timestamp) -> R
 }
 
 fn mark(db: &Connection, id: AuthenticationId, state: State) -> Result<(), CacheError> {
-    let sql = match state {
-        State::Pending | State::NotEnabled | State::Refused => {
-            "UPDATE authentications SET state = ?3, marked_in = 1 + (SELECT generation FROM cache) \
-             WHERE key = ?1 AND id = ?2 AND state <> ?4"
-        }
-        State::NotPermitted => {
-            "UPDATE authentications \
-             SET state = ?3, marked_in = 1 + (SELECT generation FROM cache), \
-                 secret = NULL, fetched_at = NULL, expires_at = NULL \
-             WHERE key = ?1 AND id = ?2 AND state <> ?4"
-        }
+    // What Tray refused does not become answerable by being due. A tombstone stays one.
+    let stays = match state {
+        State::Pending => [State::Gone, State::Refused, State::NotEnabled],
+        State::NotEnabled | State::Refused | State::NotPermitted => [State::Gone; 3],
         State::Full | State::Gone | State::Damaged => return Err(CacheError::NotAMark { id }),
     };
-    let values = (row_key(id), id.as_bytes(), state.code(), State::Gone.code());
-    db.prepare_cached(sql)?.execute(values)?;
+    let sql = if state == State::NotPermitted {
+        "UPDATE authentications \
+         SET state = ?3, marked_in = 1 + (SELECT generation FROM cache), \
+             secret = NULL, fetched_at = NULL, expires_at = NULL \
+         WHERE key = ?1 AND id = ?2 AND state NOT IN (?4, ?5, ?6)"
+    } else {
+        "UPDATE authentications SET state = ?3, marked_in = 1 + (SELECT generation FROM cache) \
+         WHERE key = ?1 AND id = ?2 AND state NOT IN (?4, ?5, ?6)"
+    };
+    let [first, second, third] = stays.map(State::code);
+    db.prepare_cached(sql)?.execute((row_key(id), id.as_bytes(), state.code(), first, second, third))?;
     Ok(())
 }
 

@@ -215,7 +215,7 @@ async fn listing_again_brings_metadata_up_to_date_and_keeps_the_secret() {
 #[tokio::test]
 async fn not_permitted_destroys_the_secret_and_the_other_marks_keep_it() {
     let fixture = Fixture::with_two().await;
-    for kept in [State::NotEnabled, State::Pending, State::Refused] {
+    for kept in [State::Pending, State::NotEnabled, State::Refused] {
         fixture.cache.write(vec![Write::Mark { id: id(1), state: kept }]).await.unwrap();
         assert_eq!(fixture.record(1).state, kept);
         assert_eq!(fixture.secret(1).unwrap(), "canary-secret-one");

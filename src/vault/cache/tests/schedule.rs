@@ -72,3 +72,25 @@ async fn tombstones_are_kept_for_a_time() {
     assert!(fixture.cache.record(id(1)).unwrap().is_none());
     assert!(fixture.cache.record(id(2)).unwrap().is_some());
 }
+
+#[tokio::test]
+async fn what_was_refused_does_not_become_answerable_by_being_due() {
+    for refused in [State::Refused, State::NotEnabled] {
+        let fixture = Fixture::with_two().await;
+        let marks = [refused, State::Pending].map(|state| Write::Mark { id: id(1), state });
+        fixture.cache.write(marks.into()).await.unwrap();
+        assert_eq!(fixture.record(1).state, refused);
+    }
+}
+
+#[tokio::test]
+async fn scopes_that_become_known_bring_no_tombstone_back() {
+    let fixture = Fixture::with_two().await;
+    let scoped = |number| Metadata { scopes: Some(vec!["read".into()]), ..metadata(number, "alice", "slack") };
+    fixture.cache.write(vec![gone(1), Write::Scoped { metadata: scoped(1), at: at(5_000) }]).await.unwrap();
+    assert_eq!(fixture.record(1).state, State::Gone);
+    fixture.cache.write(vec![Write::Scoped { metadata: scoped(2), at: at(5_000) }]).await.unwrap();
+    assert_eq!(fixture.record(2).metadata.scopes.as_deref(), Some(&["read".to_owned()][..]));
+    fixture.cache.write(vec![Write::Scoped { metadata: scoped(9), at: at(5_000) }]).await.unwrap();
+    assert!(fixture.cache.record(id(9)).unwrap().is_none());
+}
