@@ -6,20 +6,21 @@
 use std::{
     env, fs,
     os::unix::net::UnixDatagram,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
-use tempfile::TempDir;
 use trayvault::{
     config::Config,
     unlock,
     vault::{Cache, Filter, Locked},
 };
-use trayvault_benches::{BODY_LEN, Corpus, file_len, open};
+use trayvault_benches::{
+    BODY_LEN, Corpus, file_len,
+    house::{Daemon, House},
+    open,
+};
 
 const RECORDS: usize = 1_000_000;
 const OWNERS: usize = 2_000;
@@ -33,13 +34,11 @@ const STARTS: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() {
-    let binary = env::var_os("TRAYVAULT").map_or_else(|| PathBuf::from("../target/release/trayvault"), PathBuf::from);
     let records = env::var("RECORDS").map_or(RECORDS, |number| number.parse().expect("RECORDS is a number"));
-    let house = House::new(fs::canonicalize(binary).expect("the release binary, or TRAYVAULT names it"));
-    house.run("init");
+    let house = House::new(None, "");
 
     let corpus = Corpus::new(records, OWNERS);
-    let cache = house.cache();
+    let cache = cache_of(&house);
     let start = Instant::now();
     corpus.fill(&cache, BATCH);
     println!("{records} authentications written in {:.1?}", start.elapsed());
@@ -49,7 +48,7 @@ fn main() {
     for number in 0..STARTS {
         report_start(&house, number == 0);
     }
-    report_listing(&house.cache(), &corpus);
+    report_listing(&cache_of(&house), &corpus);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes for people to read")]
@@ -84,7 +83,7 @@ fn report_start(house: &House, with_memory: bool) {
     let systemd = UnixDatagram::bind(&notify).expect("a socket");
     systemd.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let start = Instant::now();
-    let daemon = Daemon(house.command("run").env("NOTIFY_SOCKET", &notify).spawn().expect("the daemon starts"));
+    let daemon = Daemon::new(house.command("run").env("NOTIFY_SOCKET", &notify).spawn().expect("the daemon starts"));
     let mut message = [0; 1024];
     loop {
         let len = systemd.recv(&mut message).expect("the daemon becomes ready");
@@ -133,79 +132,10 @@ fn report_listing(cache: &Cache, corpus: &Corpus) {
     }
 }
 
-/// A directory with a configuration, and a Tray that can't be reached.
-struct House {
-    directory: TempDir,
-    binary: PathBuf,
-}
-
-impl House {
-    fn new(binary: PathBuf) -> Self {
-        let house = Self { directory: tempfile::tempdir().expect("a directory"), binary };
-        let directory = house.directory.path().display();
-        // Nothing listens on the discard port.
-        let config = format!(
-            "state_directory = \"{directory}/state\"\n\
-             vault.unlock = {{ key_file = \"{directory}/vault.key\" }}\n\
-             tokens.master = {{ file = \"{directory}/master.token\" }}\n\
-             tray = {{ api_url = \"http://127.0.0.1:9\", graphql_url = \"http://127.0.0.1:9/graphql\" }}\n\
-             socket.directory = \"{directory}/run\"\n\
-             [[pull.rules]]\n\
-             name = \"all\"\n\
-             effect = \"allow\"\n"
-        );
-        fs::write(house.path("trayvault.toml"), config).expect("a configuration");
-        trayvault::system::files::create_new(&house.path("master.token"), b"a-master-token", 0o600).expect("a token");
-        house
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// The cache, as the daemon opens it.
-    fn cache(&self) -> Cache {
-        let config = Config::load(&self.path("trayvault.toml")).expect("a configuration");
-        let key = unlock::key(&config.vault.unlock).expect("a key");
-        let unlocked = Locked::open(&config.state_directory).and_then(|vault| vault.unlock(&key)).expect("a vault");
-        open(&self.path("state/cache.db"), &unlocked.into_keyring())
-    }
-
-    fn run(&self, command: &str) {
-        assert!(self.command(command).status().expect("the binary runs").success());
-    }
-
-    fn command(&self, command: &str) -> Command {
-        let mut process = Command::new(&self.binary);
-        process
-            .arg(command)
-            .env("TRAYVAULT_CONFIG", self.path("trayvault.toml"))
-            .env_remove("NOTIFY_SOCKET")
-            .env_remove("LISTEN_FDS")
-            .env_remove("CREDENTIALS_DIRECTORY")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        process
-    }
-}
-
-struct Daemon(Child);
-
-impl Daemon {
-    #[expect(clippy::cast_precision_loss, reason = "a size for people to read")]
-    fn resident_mib(&self) -> f64 {
-        let status = fs::read_to_string(Path::new("/proc").join(self.0.id().to_string()).join("status"));
-        let status = status.expect("the daemon runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        kib as f64 / 1024.0
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// The cache, as the daemon opens it.
+fn cache_of(house: &House) -> Cache {
+    let config = Config::load(&house.path("trayvault.toml")).expect("a configuration");
+    let key = unlock::key(&config.vault.unlock).expect("a key");
+    let unlocked = Locked::open(&config.state_directory).and_then(|vault| vault.unlock(&key)).expect("a vault");
+    open(&house.path("state/cache.db"), &unlocked.into_keyring())
 }

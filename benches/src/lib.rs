@@ -1,7 +1,10 @@
-//! What the benches share: a vault with authentications that look like Tray's, and the arithmetic of a comparison.
+//! What the benches share: a vault with authentications that look like Tray's, a daemon and a Tray for it, and the
+//! arithmetic of a comparison.
 //!
 //! Plain SQLite, trayvault's cache and SQLCipher run in one process and on one library: SQLCipher without a key is
 //! plain SQLite, and the cache is told nothing of it. So what differs between them is the sealing, not the build.
+
+pub mod house;
 
 use std::{
     fs,
