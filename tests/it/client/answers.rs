@@ -177,13 +177,15 @@ async fn a_malformed_answer_is_an_error_of_a_class_and_is_not_quoted() {
 /// The kinds are unstated in their form, and clear in what they mean.
 #[tokio::test]
 async fn what_a_token_sees_tells_which_it_is() {
-    for (body, what) in [
-        (r#"{"elements":[{"type":"ORGANIZATION"}]}"#, "the organisation's master token"),
-        (r#"{"elements":[{"type":{"name":"organization"}}]}"#, "the organisation's master token"),
-        (r#"{"elements":[{"type":"Shared"},{"type":"Shared"}]}"#, "the organisation's master token"),
-        (r#"{"elements":[{"type":"Embedded"}]}"#, "is not a shared one"),
-        (r#"{"elements":[]}"#, "belongs to no workspace"),
+    for (elements, more, what) in [
+        (r#"[{"type":"ORGANIZATION"}]"#, false, "the organisation's master token"),
+        (r#"[{"type":{"name":"organization"}}]"#, false, "the organisation's master token"),
+        (r#"[{"type":"Shared"},{"type":"Shared"}]"#, false, "the organisation's master token"),
+        (r#"[{"type":"Shared"}]"#, true, "the organisation's master token"),
+        (r#"[{"type":"Embedded"}]"#, false, "is not a shared one"),
+        ("[]", false, "belongs to no workspace"),
     ] {
+        let body: &str = format!(r#"{{"elements":{elements},"pageInfo":{{"hasNextPage":{more}}}}}"#).leak();
         let url = always(body).await;
         let config = Config { api_url: Some(url.clone()), graphql_url: Some(url), ..Config::default() };
         let tray = Tray::new(&config).expect("a client");
