@@ -63,6 +63,8 @@ impl Server {
         let callers = Callers::default();
         let mut connections = JoinSet::new();
         loop {
+            // Each time: where connections end faster than they are looked at one by one, they would be kept for ever.
+            while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 Some(_) = connections.join_next() => continue,

@@ -61,6 +61,8 @@ impl Refresher {
         let mut look_at = clock::since_boot();
         let mut circuits = self.worker.dependencies.tray.changes();
         loop {
+            // Each time: those that end faster than they are looked at one by one would be kept for ever.
+            while running.try_join_next().is_some() {}
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
                 Some(request) = self.requests.recv() => self.begin(request, &mut running),

@@ -272,3 +272,33 @@ fn a_dead_daemons_socket_is_replaced_and_a_live_ones_is_not() {
     assert!(house.path("run/api.sock").exists(), "the dead daemon's socket is still there");
     house.daemon().stop();
 }
+
+#[test]
+fn callers_who_connect_and_leave_at_once_leave_nothing_behind() {
+    const CALLERS: usize = 20_000;
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    house.sync();
+    let held = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("a process");
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("a size").to_owned();
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("a number")
+    };
+    let come_and_go = |callers: usize| {
+        for number in 0..callers {
+            drop(UnixStream::connect(house.path("run/api.sock")).expect("a connection"));
+            // Not so fast that they are too many at once.
+            if number % 50 == 0 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        // Whoever is answered now comes after all of them.
+        house.get("/v1/health/live");
+    };
+    come_and_go(2_000);
+    let before = held();
+    come_and_go(CALLERS);
+    let grown = held().saturating_sub(before);
+    assert!(grown * 1024 < CALLERS * 200, "{grown} KiB for {CALLERS} callers");
+    daemon.stop();
+}
