@@ -82,6 +82,7 @@ impl Corpus {
             name: format!("{service} of customer {number}"),
             owner: self.owner(number),
             service: Some(Service { name: service.to_owned(), version: "4.2".to_owned() }),
+            scopes: None,
             environment: Some(Environment {
                 id: ServiceEnvironmentId(Uuid::from_u64_pair(0xc0ff_ee00_0000_4000, 1 << 63).to_string()),
                 title: "Production".to_owned(),
