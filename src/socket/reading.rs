@@ -76,7 +76,8 @@ async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery) -> Result<Sec
     let metadata = &granted.record()?.metadata;
     let id = metadata.id;
     // What rules permit no more is about to be destroyed.
-    if matches!(api.policy.borrow().pull(metadata), PullDecision::Refused { .. }) {
+    let is_permitted = || matches!(api.policy.borrow().pull(metadata), PullDecision::Permitted { .. });
+    if !is_permitted() {
         return Err(ApiError::NotHeld);
     }
     let held = open(api, id)?;
@@ -93,6 +94,9 @@ async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery) -> Result<Sec
     let refreshed = refreshed(api, id, None).await?;
     // The rules may have changed meanwhile.
     granted.again()?;
+    if !is_permitted() {
+        return Err(ApiError::NotHeld);
+    }
     let source = match refreshed {
         Refreshed::Pulled => Source::Tray,
         Refreshed::Current => Source::Cache,
@@ -151,12 +155,6 @@ async fn refreshed(api: &Api, id: AuthenticationId, rejected: Option<u64>) -> Re
     tokio::time::timeout(PATIENCE, asked).await.unwrap_or(Err(ApiError::Upstream))
 }
 
-/// As [`refreshed`]; who asked is on record before, for it goes on though they hang up.
-async fn wait_for(granted: &Granted<'_>, id: AuthenticationId, rejected: Option<u64>) -> Result<Refreshed, ApiError> {
-    granted.begun()?;
-    refreshed(granted.api(), id, rejected).await
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RefreshQuery {
@@ -170,34 +168,38 @@ pub(super) async fn refresh(
     Path(id): Path<String>,
     query: Result<Query<RefreshQuery>, QueryRejection>,
 ) -> Response<Body> {
-    #[derive(Serialize)]
-    struct Answer {
-        outcome: &'static str,
-        #[serde(flatten)]
-        shown: Shown,
-    }
     let asked = Asked::new(&api, caller);
-    let outcome = async {
-        let query =
-            query.map_err(|_| ApiError::BadRequest("only rejected may be given: the revision that was rejected"))?;
-        let granted = Granted::decide(&asked, &id, Action::Refresh, Grant::Refresh)?;
-        let outcome = match granted.record() {
-            Ok(record) => wait_for(&granted, record.metadata.id, query.0.rejected).await.and_then(|refreshed| {
-                let outcome = match refreshed {
-                    Refreshed::Pulled => "pulled",
-                    Refreshed::Current => "current",
-                    Refreshed::Refused => return Err(ApiError::NotHeld),
-                    Refreshed::Failed(_) => return Err(ApiError::Upstream),
-                };
-                let now = api.cache.record(record.metadata.id).map_err(|error| Asked::unreadable(&error))?;
-                Ok(Answer { outcome, shown: now.ok_or(ApiError::NotFound)?.into() })
-            }),
-            Err(error) => Err(error),
-        };
-        granted.ended(outcome)
+    let outcome = match query {
+        Ok(Query(query)) => refresh_now(&asked, &id, query.rejected).await,
+        Err(_) => Err(ApiError::BadRequest("only rejected may be given: the revision that was rejected")),
     };
-    let outcome = outcome.await;
     asked.answer(outcome.map(|answer| answer::json(StatusCode::OK, asked.id(), &answer)))
+}
+
+#[derive(Serialize)]
+struct RefreshAnswer {
+    outcome: &'static str,
+    #[serde(flatten)]
+    shown: Shown,
+}
+
+async fn refresh_now(asked: &Asked<'_>, id: &str, rejected: Option<u64>) -> Result<RefreshAnswer, ApiError> {
+    let granted = Granted::decide(asked, id, Action::Refresh, Grant::Refresh)?;
+    let answer = async {
+        let id = granted.record()?.metadata.id;
+        // Who asked is on record before: it goes on though they hang up.
+        granted.begun()?;
+        let outcome = match refreshed(asked.api, id, rejected).await? {
+            Refreshed::Pulled => "pulled",
+            Refreshed::Current => "current",
+            Refreshed::Refused => return Err(ApiError::NotHeld),
+            Refreshed::Failed(_) => return Err(ApiError::Upstream),
+        };
+        let now = asked.api.cache.record(id).map_err(|error| Asked::unreadable(&error))?;
+        Ok(RefreshAnswer { outcome, shown: now.ok_or(ApiError::NotFound)?.into() })
+    };
+    let answer = answer.await;
+    granted.ended(answer)
 }
 
 /// Puts the answer together in one buffer, around the text as Tray sent it.

@@ -261,10 +261,6 @@ impl<'a> Granted<'a> {
         self.record.as_ref().ok_or(ApiError::NotFound)
     }
 
-    pub(super) fn api(&self) -> &'a Api {
-        self.asked.api
-    }
-
     /// Records that what was granted begins.
     pub(super) fn begun(&self) -> Result<(), ApiError> {
         let event = self.asked.event(self.action, Outcome::Begun).on(self.target.clone());
