@@ -4,7 +4,7 @@ mod answers;
 mod circuit;
 mod tls;
 
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 use trayvault::{
     authentication::{AuthenticationId, ExternalUserId, ServiceEnvironmentId, UserId},
     emulator::{self, Call, Emulator, Fault, FaultKind, World},

@@ -227,3 +227,42 @@ async fn no_encoding_is_asked_for() {
     call("list connectors", &Tray::new(&config).expect("a client")).await.expect("a list");
     assert_eq!(seen.recv().await.expect("a request"), "identity");
 }
+
+/// A server of pages of end users: each is (the number on its one user, its cursor), and the last one goes on for ever.
+async fn pages(pages: &'static [(u32, &'static str)]) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let router = Router::new().fallback(move || {
+        let number = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let (user, cursor) = pages[number.min(pages.len() - 1)];
+        // An ever new one, where it is given as none.
+        let cursor = if cursor.is_empty() { format!("c{number}") } else { cursor.to_owned() };
+        let body = json!({ "data": { "users": {
+            "edges": [{ "node": { "id": format!("u{user}"), "name": "n", "externalUserId": format!("x{user}") } }],
+            "pageInfo": { "hasNextPage": cursor != "end", "endCursor": cursor },
+        } } });
+        async move { ([(CONTENT_TYPE, "application/json")], body.to_string()) }
+    });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_hang_together_is_an_error_and_one_that_does_is_read_to_its_end() {
+    let listed = async |shown: &'static [(u32, &'static str)]| {
+        let url = pages(shown).await;
+        let config = Config { api_url: Some(url.clone()), graphql_url: Some(url), ..Config::default() };
+        Tray::new(&config).expect("a client").end_users(&MasterToken::new(secret("m")), None).await
+    };
+    let whole = listed(&[(1, ""), (2, ""), (3, "end")]).await.expect("a list");
+    assert_eq!(whole.len(), 3);
+    for (shown, what) in [
+        (&[(1, ""), (1, "")][..], "the same page for ever, under ever new cursors"),
+        (&[(1, ""), (1, "end")], "the first page once more, in the place of the last one"),
+        (&[(1, "c"), (2, "c"), (3, "c")], "a cursor that comes twice"),
+    ] {
+        let error = listed(shown).await.expect_err(what);
+        assert_eq!(error.class, Class::RetryLater, "{what}");
+    }
+}
