@@ -198,7 +198,7 @@ impl Worker {
             }
         }
         for id in compared.scoped.iter().filter(|id| !recorded.contains(id)) {
-            changes.push(Write::Listed { metadata: compared.metadata[id].clone(), at });
+            changes.push(Write::Scoped { metadata: compared.metadata[id].clone(), at });
         }
         if !changes.is_empty() {
             self.dependencies.cache.write(changes).await?;

@@ -60,18 +60,19 @@ impl Worker {
             return Ok(());
         }
         let at = Timestamp::now();
-        let mut changes = Vec::with_capacity(ids.len());
+        let (mut changes, mut removed) = (Vec::with_capacity(ids.len()), Vec::new());
         for id in ids {
             let record = self.dependencies.cache.record(*id).ok().flatten();
             let owner = record.as_ref().map(|record| &record.metadata.owner);
             self.destroying(*id, owner, clause(reason))?;
             self.removals.release(*id);
             changes.push(Write::Gone { id: *id, reason, at });
-            if let Some(record) = &record {
-                self.dependencies.feed.tell(Some(&record.metadata), Happening::Removed { reason: Some(reason) });
-            }
+            removed.extend(record);
         }
         self.dependencies.cache.write(changes).await?;
+        for record in removed {
+            self.dependencies.feed.tell(Some(&record.metadata), Happening::Removed { reason: Some(reason) });
+        }
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use crate::{
     principals::{Principals, Renewal, Session},
     status::Board,
     tray::{Circuit, Class, Priority, Tray},
-    vault::{Cache, Filter, Record, State, Write},
+    vault::{Cache, CacheError, State, Write},
 };
 
 /// How long after Tray refreshed credentials by force it is not asked to again.
@@ -111,9 +111,15 @@ impl Worker {
     }
 
     async fn enforce(&self, policy: &Policy, owner: &Owner) -> Result<(), SyncError> {
-        let filter = Filter { owner_key: Some(owner.key().to_owned()), service: None, include_gone: false };
-        let held = self.dependencies.cache.list(&filter)?.records.into_iter().filter(|one| one.fetched_at.is_some());
-        for Record { metadata, .. } in held {
+        let cache = &self.dependencies.cache;
+        // One after another: a workspace may have very many.
+        for held in cache.schedule(owner)?.into_iter().filter(|held| held.fetched_at.is_some()) {
+            let metadata = match cache.record(held.id) {
+                Ok(Some(record)) => record.metadata,
+                // A damaged one is destroyed as that.
+                Ok(None) | Err(CacheError::Damaged { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            };
             let decision = policy.pull(&metadata);
             // Where it hangs on scopes that are not known, the next list asks for them.
             if matches!(decision, PullDecision::Refused { .. }) && !policy.needs_scopes(&metadata) {

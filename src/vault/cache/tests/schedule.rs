@@ -13,6 +13,36 @@ fn pulled_until(number: u128, expires_at: Option<i64>) -> Write {
 }
 
 #[tokio::test]
+async fn a_schedule_is_made_of_plain_columns() {
+    let fixture = Fixture::with_two().await;
+    fixture.cache.write(vec![listed(metadata(3, "bob", "slack"))]).await.unwrap();
+    fixture.tamper("UPDATE authentications SET metadata = x'00'");
+    let mut schedule = fixture.cache.schedule(&owner("alice")).unwrap();
+    schedule.sort_by_key(|scheduled| scheduled.id);
+    let mark = |number, service| fixture.cache.metadata_fingerprint(&metadata(number, "alice", service)).unwrap();
+    let expected = [
+        Scheduled {
+            id: id(1),
+            metadata: mark(1, "salesforce"),
+            state: State::Full,
+            gone: None,
+            fetched_at: Some(at(2_000)),
+            expires_at: Some(at(9_000)),
+        },
+        Scheduled {
+            id: id(2),
+            metadata: mark(2, "slack"),
+            state: State::Pending,
+            gone: None,
+            fetched_at: None,
+            expires_at: None,
+        },
+    ];
+    assert_eq!(schedule, expected);
+    assert_ne!(mark(1, "salesforce"), mark(1, "slack"));
+}
+
+#[tokio::test]
 async fn what_expires_is_found_by_its_index_the_first_in_front() {
     let fixture = Fixture::new();
     let mut batch: Vec<_> = (1..=5).map(|number| listed(metadata(number, "alice", "slack"))).collect();
