@@ -1,8 +1,11 @@
-//! What the tasks ask of synchronisation, over channels.
+//! What the tasks ask of each other, over channels: synchronisation here, ingest in [`ingest`].
+
+pub mod ingest;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use self::ingest::IngestRequest;
 use crate::{
     authentication::{AuthenticationId, Owner},
     status::{CycleReport, Problem},
@@ -15,6 +18,8 @@ pub struct Requests {
     pub cycles: mpsc::Sender<CycleRequest>,
     /// For parts, which do not wait for the cycle under way.
     pub parts: mpsc::Sender<PartRequest>,
+    /// For what a person asks about dropped documents.
+    pub ingest: mpsc::Sender<IngestRequest>,
 }
 
 /// A request for a cycle now.

@@ -123,7 +123,8 @@ impl Daemon {
         let policy = watch::Sender::new(Arc::new(config.policy(config_path)?));
         let sync_config = watch::Sender::new(config.sync.clone());
         let ((cycles, cycle_requests), (parts, part_requests)) = (mpsc::channel(REQUESTS), mpsc::channel(REQUESTS));
-        let requests = Requests { cycles, parts };
+        let (ingest_requests, for_ingest) = mpsc::channel(REQUESTS);
+        let requests = Requests { cycles, parts, ingest: ingest_requests };
         let feed = Feed::default();
         let ingest = ingest::Dependencies {
             journal,
@@ -131,6 +132,7 @@ impl Daemon {
             principals: principals.at(Priority::Ingest),
             cache: cache.clone(),
             sync: requests.parts.clone(),
+            requests: for_ingest,
             audit: audit.clone(),
             policy: policy.subscribe(),
             board: board.clone(),

@@ -50,7 +50,7 @@ use crate::{
     feed::Feed,
     policy::Policy,
     principals::Principals,
-    requests::PartRequest,
+    requests::{PartRequest, ingest::IngestRequest},
     status::Board,
     task::{Shutdown, TaskError},
     tray::Tray,
@@ -134,6 +134,8 @@ pub struct Dependencies {
     pub cache: Cache,
     /// Where a synchronisation of what was done is asked for.
     pub sync: mpsc::Sender<PartRequest>,
+    /// What people ask of it.
+    pub requests: mpsc::Receiver<IngestRequest>,
     /// Where every step is recorded.
     pub audit: AuditLog,
     /// The policy in force, for the full read that an update in part takes.
@@ -176,7 +178,7 @@ impl Ingest {
     /// # Errors
     /// [`IngestError`].
     pub fn open(config: Config, deps: Dependencies) -> Result<Self, IngestError> {
-        let Dependencies { journal, tray, principals, cache, sync, audit, policy, board, feed } = deps;
+        let Dependencies { journal, tray, principals, cache, sync, requests: _, audit, policy, board, feed } = deps;
         let Some(directory) = config.directory.clone() else { return Ok(Self { config, board, line: None }) };
         let layout = Layout::new(directory);
         layout.prepare()?;

@@ -102,6 +102,7 @@ impl Host {
                 principals: principals.clone(),
                 cache: cache.clone(),
                 sync: mpsc::channel(1).0,
+                requests: mpsc::channel(1).1,
                 audit: audit.clone(),
                 policy: policy.clone(),
                 board: board.clone(),
