@@ -6,6 +6,7 @@
 //!   together and [`task`] keeps it running;
 //! - [`tray`] talks to Tray, as one of the [`principals`];
 //! - [`sync`] finds authentications and pulls what [`policy`] permits; [`ingest`] sends those that are dropped;
+//! - [`sealed`] is how documents are sealed to the vault before they are dropped;
 //! - [`vault`] seals them, with [`crypto`], into a cache; [`stores`] opens it and the journal, [`custody`] locks, unlocks
 //!   and rotates the keys;
 //! - [`socket`] answers callers that [`policy`] names, and [`audit`] records all of it first;
@@ -38,6 +39,7 @@ mod pointer;
 pub mod policy;
 pub mod principals;
 pub mod requests;
+pub mod sealed;
 pub mod secret;
 pub mod socket;
 pub mod source;

@@ -1,6 +1,7 @@
 //! The keys of an unlocked vault, and what is sealed with them.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use uuid::Uuid;
 use super::fields::Fields;
 use super::header::Epoch;
 use crate::crypto::{self, CryptoError};
+use crate::sealed::{Identity, Recipient};
 use crate::secret::{Key, SecretBytes};
 
 /// The first byte of everything sealed: this layout, and XAES-256-GCM.
@@ -22,6 +24,7 @@ const WIPED_PAUSE: Duration = Duration::from_millis(1);
 /// The keys of a vault that a daemon works on: there while it is unlocked, wiped while it is locked.
 pub struct Keyring {
     vault: Uuid,
+    recipient: Recipient,
     keys: RwLock<Option<Arc<Keys>>>,
     unlocked: watch::Sender<bool>,
 }
@@ -33,7 +36,8 @@ pub struct IsLocked;
 
 impl Keyring {
     pub(super) fn new(vault: Uuid, keys: Keys) -> Self {
-        Self { vault, keys: RwLock::new(Some(Arc::new(keys))), unlocked: watch::Sender::new(true) }
+        let recipient = keys.identity.recipient();
+        Self { vault, recipient, keys: RwLock::new(Some(Arc::new(keys))), unlocked: watch::Sender::new(true) }
     }
 
     /// The vault's id.
@@ -47,6 +51,17 @@ impl Keyring {
     /// after a rotation is then sealed in the new epoch, and what was stored before is seen by whoever re-seals.
     pub fn keys(&self) -> Result<Arc<Keys>, IsLocked> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(IsLocked)
+    }
+
+    /// To whom documents are sealed for this vault to open. It is known while the vault is locked, too, and stays the same
+    /// as long as there is the vault.
+    pub fn recipient(&self) -> &Recipient {
+        &self.recipient
+    }
+
+    /// What opens documents that are sealed to [`Self::recipient`], for one operation, as [`Self::keys`].
+    pub fn identity(&self) -> Result<HeldIdentity, IsLocked> {
+        self.keys().map(HeldIdentity)
     }
 
     /// Whether the vault is unlocked.
@@ -100,7 +115,18 @@ impl Keyring {
     }
 }
 
-/// The root key, the sealing key of each epoch, and the fingerprint key.
+/// The vault's identity, while it is in use: [`Keyring::lock`] waits for it as it waits for the keys.
+pub struct HeldIdentity(Arc<Keys>);
+
+impl Deref for HeldIdentity {
+    type Target = Identity;
+
+    fn deref(&self) -> &Identity {
+        &self.0.identity
+    }
+}
+
+/// The root key, the sealing key of each epoch, the fingerprint key, and the identity.
 ///
 /// INVARIANT: every other key is HKDF-SHA256 of the root key under a label of its own, with the vault's id in
 /// the salt. The root key itself never seals, and no derived key serves two purposes.
@@ -110,6 +136,8 @@ pub struct Keys {
     /// Never empty, in ascending order; the last one seals.
     epochs: Vec<(u32, Key)>,
     fingerprint: Key,
+    /// The same in every epoch: what was sealed to it before a rotation may be delivered long after.
+    identity: Identity,
 }
 
 /// Where a sealed value belongs. It opens there and nowhere else.
@@ -143,6 +171,7 @@ impl Keys {
             vault,
             epochs: epochs.iter().map(epoch_key).collect(),
             fingerprint: crypto::hkdf_sha256(&root, vault.as_bytes(), "trayvault v1 fingerprint"),
+            identity: Identity::new(crypto::hkdf_sha256(&root, vault.as_bytes(), "trayvault v1 identity")),
             root,
         }
     }
@@ -338,6 +367,24 @@ pub(super) mod tests {
         assert!(Keys::derive(same_root(), vault(1), &epochs).open(&PLACE, &sealed).is_ok());
         assert!(Keys::derive(same_root(), vault(2), &epochs).open(&PLACE, &sealed).is_err());
         assert!(Keys::derive(other_root, vault(1), &epochs).open(&PLACE, &sealed).is_err());
+    }
+
+    /// Whoever has the recipient in a script seals to it for years: another derivation would be another recipient.
+    #[test]
+    fn the_recipient_is_the_same_in_every_epoch_and_known_while_locked() {
+        const RECIPIENT: &str = "age1g694vk4wef8h6t5v3jfgd238fj6e62jej95chmsg8x9ah3v655hszzlchv";
+        let sealed = keyring(&[1]).recipient().seal(b"plaintext").unwrap();
+        for epochs in [&[1][..], &[1, 2], &[7]] {
+            let keyring = keyring(epochs);
+            assert_eq!(keyring.recipient().to_string(), RECIPIENT);
+            let opened = keyring.identity().unwrap().open(&sealed, 9).unwrap();
+            assert_eq!(opened.expose_secret(), b"plaintext");
+            keyring.lock().unwrap();
+            assert_eq!(keyring.recipient().to_string(), RECIPIENT);
+            assert_eq!(keyring.identity().err(), Some(IsLocked));
+        }
+        let other = Keys::derive(key(&[7; 32]), Uuid::from_bytes([2; 16]), &[]);
+        assert_ne!(other.identity.recipient().to_string(), RECIPIENT);
     }
 
     #[test]

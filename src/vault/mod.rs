@@ -20,6 +20,6 @@ pub use database::{
     Continuity, CopyError, DatabaseError, Durability, RolledBack, copy_database, open_database, plausible_generation,
     set_aside,
 };
-pub use keyring::{Damaged, Fingerprint, IsLocked, Keyring, Keys, Place};
+pub use keyring::{Damaged, Fingerprint, HeldIdentity, IsLocked, Keyring, Keys, Place};
 pub use locked::{FILE_NAME as HEADER, Locked, Unlocked, VaultError, create};
 pub use slots::{NewSlot, SlotKind, SlotSummary, UnlockKey};
