@@ -28,6 +28,7 @@ pub mod daemon;
 mod duration;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+mod failpoint;
 pub mod feed;
 pub mod freshness;
 pub mod ingest;

@@ -1,103 +1,149 @@
-//! Reads a claimed file, if it is one that may be read.
+//! Opens and reads a dropped file, if it is one that may be read.
 
 use std::{
     fs::{File, Metadata},
     io::{self, Read},
     os::unix::fs::{FileTypeExt, MetadataExt},
+    path::Path,
     time::Duration,
 };
 
 use jiff::Timestamp;
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, openat2};
 
-use super::{
-    layout::{Claimed, Layout},
-    refusal::{Kind, Refusal},
-};
-use crate::secret::SecretBytes;
+use super::refusal::{Kind, Refusal};
+use crate::{secret::SecretBytes, system::lease};
 
-/// A document that doesn't parse may still be being written for this long after its last change.
+/// A file that was last written to less than this ago, and holds no document, may have more to come.
 const YOUNG: Duration = Duration::from_secs(2);
 
-/// A file that was read.
-pub(super) struct Content {
-    pub(super) bytes: SecretBytes,
-    /// Whether it changed so recently that there may be more to come.
-    pub(super) young: bool,
+/// Which files may be read.
+#[derive(Clone, Debug)]
+pub(super) struct Permitted {
+    /// Whose, besides the daemon's user's and root's.
+    pub(super) owners: Vec<u32>,
+    /// The largest, in bytes.
+    pub(super) max_size: u64,
 }
 
-/// Why a claimed file was not read.
+/// A file that may be read, and that nobody writes to.
+pub(super) struct Opened {
+    file: File,
+    status: Metadata,
+    max_size: u64,
+}
+
+/// Why a file was not read.
 pub(super) enum Unread {
     /// It is not one that may be.
     Refused(Refusal),
     /// It is still being written.
     Growing,
+    /// It is not there.
+    Gone,
     /// It can't be, for now.
     Failed(io::Error),
 }
 
-/// Reads a claimed file: a regular file with one name, ours or root's, that nobody else may write to, of at most
-/// `max_size` bytes. What kind of file it is, is looked at before it is opened (to open a device does things), and all
-/// of it again on what was opened.
-pub(super) fn read(claimed: &Claimed, layout: &Layout, max_size: u64, now: Timestamp) -> Result<Content, Unread> {
-    let status = std::fs::symlink_metadata(layout.claimed().join(&claimed.entry)).map_err(Unread::Failed)?;
-    permit(&status, max_size).map_err(Unread::Refused)?;
-    let file = claimed.open(layout).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => Unread::Refused(
-            Refusal::new(Kind::File, "the daemon may not read the file").hint("drop it as the daemon's user"),
+impl Permitted {
+    /// Opens a file in a directory: a regular file with one name, of an owner who may, that nobody else may write to and
+    /// nobody has open for writing. What kind of file it is, is looked at before it is opened (to open a device does
+    /// things), and all of it again on what was opened.
+    pub(super) fn open(&self, directory: &File, name: &Path) -> Result<Opened, Unread> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let status = File::from(open_beneath(directory, name, flags)?).metadata().map_err(Unread::Failed)?;
+        self.check(&status).map_err(Unread::Refused)?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = File::from(open_beneath(directory, name, flags)?);
+        let status = file.metadata().map_err(Unread::Failed)?;
+        self.check(&status).map_err(Unread::Refused)?;
+        // Where the kernel does not tell, that the file is at rest has to do.
+        if lease::is_open_for_writing(&file) == Some(true) {
+            return Err(Unread::Growing);
+        }
+        Ok(Opened { file, status, max_size: self.max_size })
+    }
+
+    fn check(&self, status: &Metadata) -> Result<(), Refusal> {
+        let refuse = |reason: &str, hint: &str| Err(Refusal::new(Kind::File, reason).hint(hint));
+        let kind = status.file_type();
+        if !kind.is_file() {
+            let what = match () {
+                () if kind.is_symlink() => "it is a symbolic link",
+                () if kind.is_fifo() => "it is a FIFO",
+                () if kind.is_socket() => "it is a socket",
+                () if kind.is_dir() => "it is a directory",
+                () => "it is a device",
+            };
+            return refuse(what, "drop a regular file");
+        }
+        if status.nlink() != 1 {
+            return refuse("the file has other names (hard links)", "drop a copy of its own");
+        }
+        let is_ours = [0, rustix::process::geteuid().as_raw()].contains(&status.uid());
+        if !is_ours && !self.owners.contains(&status.uid()) {
+            return refuse(
+                "the file belongs to another user",
+                "drop it as the daemon's user, as root, or as one that ingest.owners names",
+            );
+        }
+        if status.mode() & 0o022 != 0 {
+            return refuse("others may write to the file", "drop it with mode 0600");
+        }
+        if status.len() > self.max_size {
+            let reason = format!("the file is larger than {} bytes", self.max_size);
+            return refuse(&reason, "ingest.max_size is the limit");
+        }
+        Ok(())
+    }
+}
+
+impl Opened {
+    /// Whether it was written to so recently that there may be more to come.
+    pub(super) fn is_young(&self, now: Timestamp) -> bool {
+        let written = i128::from(self.status.mtime()) * 1_000_000_000 + i128::from(self.status.mtime_nsec());
+        let age = now.as_nanosecond() - written;
+        (0..i128::try_from(YOUNG.as_nanos()).unwrap_or(i128::MAX)).contains(&age)
+    }
+
+    /// Reads it into one buffer, one byte longer than the file to see whether it grew; a buffer that grew would leave a
+    /// copy behind.
+    pub(super) fn read(self) -> Result<SecretBytes, Unread> {
+        let length = usize::try_from(self.status.len().min(self.max_size)).unwrap_or(usize::MAX);
+        let mut buffer = Vec::with_capacity(length.saturating_add(1));
+        let limit = u64::try_from(length).unwrap_or(u64::MAX).saturating_add(1);
+        let read = self.file.take(limit).read_to_end(&mut buffer);
+        let bytes = SecretBytes::new(buffer);
+        let read = read.map_err(Unread::Failed)?;
+        if read > length { Err(Unread::Growing) } else { Ok(bytes) }
+    }
+}
+
+/// Reads a regular file of ours with one name that may not be read as a document, to be sealed: one that is too large, or
+/// that others may write to. `None` if it is another kind of file, or larger than `limit`.
+pub(super) fn read_to_seal(directory: &File, name: &Path, limit: u64) -> Option<SecretBytes> {
+    let status = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let is_regular = rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::RegularFile;
+    if !is_regular || status.st_nlink != 1 || status.st_uid != rustix::process::geteuid().as_raw() {
+        return None;
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(open_beneath(directory, name, flags).ok()?);
+    let status = file.metadata().ok()?;
+    if !status.is_file() || status.nlink() != 1 || status.len() > limit {
+        return None;
+    }
+    Opened { file, status, max_size: limit }.read().ok()
+}
+
+fn open_beneath(directory: &File, name: &Path, flags: OFlags) -> Result<std::os::fd::OwnedFd, Unread> {
+    // With O_PATH a link itself is opened, and refused for what it is.
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    openat2(directory, name, flags, Mode::empty(), resolve).map_err(|error| match error {
+        rustix::io::Errno::NOENT => Unread::Gone,
+        rustix::io::Errno::ACCESS => Unread::Refused(
+            Refusal::new(Kind::File, "the daemon may not read the file").hint("drop it so that the daemon may read it"),
         ),
-        _ => Unread::Failed(error),
-    })?;
-    let status = file.metadata().map_err(Unread::Failed)?;
-    permit(&status, max_size).map_err(Unread::Refused)?;
-    let bytes = read_at_most(file, status.len(), max_size)?;
-    Ok(Content { bytes, young: is_young(&status, now) })
-}
-
-fn permit(status: &Metadata, max_size: u64) -> Result<(), Refusal> {
-    let refuse = |reason: &str, hint: &str| Err(Refusal::new(Kind::File, reason).hint(hint));
-    let kind = status.file_type();
-    if !kind.is_file() {
-        let what = match () {
-            () if kind.is_symlink() => "it is a symbolic link",
-            () if kind.is_fifo() => "it is a FIFO",
-            () if kind.is_socket() => "it is a socket",
-            () => "it is not a regular file",
-        };
-        return refuse(what, "drop a regular file");
-    }
-    if status.nlink() != 1 {
-        return refuse("the file has other names (hard links)", "drop a copy of its own");
-    }
-    if status.uid() != 0 && status.uid() != rustix::process::geteuid().as_raw() {
-        return refuse("the file belongs to another user", "drop it as the daemon's user or as root");
-    }
-    if status.mode() & 0o022 != 0 {
-        return refuse("others may write to the file", "drop it with mode 0600");
-    }
-    if status.len() > max_size {
-        let reason = format!("the file is larger than {max_size} bytes");
-        return refuse(&reason, "ingest.max_size is the limit");
-    }
-    Ok(())
-}
-
-/// Reads a file into one buffer, one byte longer than the file to see whether it grew; a buffer that grew would leave
-/// a copy behind.
-fn read_at_most(file: File, length: u64, max_size: u64) -> Result<SecretBytes, Unread> {
-    let length = usize::try_from(length.min(max_size)).unwrap_or(usize::MAX);
-    let mut buffer = Vec::with_capacity(length.saturating_add(1));
-    let limit = u64::try_from(length).unwrap_or(u64::MAX).saturating_add(1);
-    let read = file.take(limit).read_to_end(&mut buffer);
-    let bytes = SecretBytes::new(buffer);
-    let read = read.map_err(Unread::Failed)?;
-    if read > length {
-        return Err(Unread::Growing);
-    }
-    Ok(bytes)
-}
-
-fn is_young(status: &Metadata, now: Timestamp) -> bool {
-    let changed = i128::from(status.mtime()) * 1_000_000_000 + i128::from(status.mtime_nsec());
-    let age = now.as_nanosecond() - changed;
-    (0..i128::try_from(YOUNG.as_nanos()).unwrap_or(i128::MAX)).contains(&age)
+        error => Unread::Failed(error.into()),
+    })
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{document::Action, refusal::Refusal};
+use super::{document::Action, lane::Lane, refusal::Refusal};
 use crate::authentication::{AuthenticationId, Environment, Metadata, Owner, Service, ServiceEnvironmentId};
 
 /// What stays the same through all states.
@@ -15,10 +15,28 @@ pub(super) struct Slip {
     pub(super) id: Uuid,
     /// The dropped file's name.
     pub(super) file: String,
-    /// What the document asks for.
-    pub(super) action: Action,
+    /// Which line it is of a file of many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) line: Option<Line>,
+    /// What the document asks for; `None` for a line that is no document.
+    pub(super) action: Option<Action>,
     /// When it was journaled.
     pub(super) received_at: Timestamp,
+    /// Where it stands in line. Not known of what an earlier version journaled.
+    #[serde(default)]
+    pub(super) lane: Lane,
+    /// The document's keyed fingerprint, by which a copy of it is told. Likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) fingerprint: Option<[u8; 16]>,
+}
+
+/// A line of a file of many documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Line {
+    /// The file: the id that it was claimed under.
+    pub(super) bulk: Uuid,
+    /// From 1; lines without a document count.
+    pub(super) number: usize,
 }
 
 /// An intent in a state.
@@ -120,6 +138,31 @@ pub(super) struct Rejected {
     pub(super) at: Timestamp,
 }
 
+/// It is a copy of one that was accepted, and not done again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Duplicate {
+    /// The intent of the one that was accepted.
+    pub(super) of: Uuid,
+    /// What that one made, changed or deleted, if it is known.
+    pub(super) authentication: Option<AuthenticationId>,
+    pub(super) at: Timestamp,
+}
+
+/// It is at its end, and its file's other lines are not all yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ended {
+    pub(super) end: End,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum End {
+    Acked(Acked),
+    Rejected(Rejected),
+    Duplicate(Duplicate),
+}
+
 /// It may have been done, and the listing can't tell: a person has to look.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Held {
@@ -137,16 +180,19 @@ pub(super) enum Stage {
     Acked(Acked),
     Rejected(Rejected),
     Held(Held),
+    Duplicate(Duplicate),
+    Ended(Ended),
 }
 
 /// A state that may follow another.
 pub(super) trait Follows<Earlier>: Clone + Into<Stage> {}
 
 /// A state after which only the outcome is left to be written.
-pub(super) trait Final {}
+pub(super) trait Final: Clone + Into<End> {}
 
 impl Follows<Journaled> for Sent {}
 impl Follows<Journaled> for Rejected {}
+impl Follows<Journaled> for Duplicate {}
 /// Sent again: nothing of the earlier attempt appeared.
 impl Follows<Sent> for Sent {}
 /// Nothing was done, and that is certain.
@@ -154,8 +200,14 @@ impl Follows<Sent> for Journaled {}
 impl Follows<Sent> for Acked {}
 impl Follows<Sent> for Rejected {}
 impl Follows<Sent> for Held {}
+/// A person has decided.
+impl Follows<Held> for Journaled {}
+impl Follows<Held> for Acked {}
+impl Follows<Held> for Rejected {}
+impl<S: Final> Follows<S> for Ended {}
 impl Final for Acked {}
 impl Final for Rejected {}
+impl Final for Duplicate {}
 
 /// An intent from the journal, in whichever state it is.
 #[derive(Debug)]
@@ -165,6 +217,8 @@ pub(super) enum Unfinished {
     Acked(Intent<Acked>),
     Rejected(Intent<Rejected>),
     Held(Intent<Held>),
+    Duplicate(Intent<Duplicate>),
+    Ended(Intent<Ended>),
 }
 
 impl Unfinished {
@@ -176,14 +230,8 @@ impl Unfinished {
             Stage::Acked(of) => Self::Acked(Intent { slip, state: of, revision }),
             Stage::Rejected(of) => Self::Rejected(Intent { slip, state: of, revision }),
             Stage::Held(of) => Self::Held(Intent { slip, state: of, revision }),
-        }
-    }
-
-    /// Whose it is, if it may have been done and that is not known.
-    pub(super) fn unsettled_owner(&self) -> Option<&Owner> {
-        match self {
-            Self::Sent(intent) => Some(&intent.state.owner),
-            _ => None,
+            Stage::Duplicate(of) => Self::Duplicate(Intent { slip, state: of, revision }),
+            Stage::Ended(of) => Self::Ended(Intent { slip, state: of, revision }),
         }
     }
 
@@ -195,6 +243,8 @@ impl Unfinished {
             Self::Acked(intent) => &intent.slip,
             Self::Rejected(intent) => &intent.slip,
             Self::Held(intent) => &intent.slip,
+            Self::Duplicate(intent) => &intent.slip,
+            Self::Ended(intent) => &intent.slip,
         }
     }
 }
@@ -234,6 +284,8 @@ impl Stage {
             Self::Acked(_) => 3,
             Self::Rejected(_) => 4,
             Self::Held(_) => 5,
+            Self::Duplicate(_) => 6,
+            Self::Ended(_) => 7,
         }
     }
 }
@@ -247,4 +299,15 @@ macro_rules! stages {
         }
     )*};
 }
-stages!(Journaled, Sent, Acked, Rejected, Held);
+stages!(Journaled, Sent, Acked, Rejected, Held, Duplicate, Ended);
+
+macro_rules! ends {
+    ($($state:ident),*) => {$(
+        impl From<$state> for End {
+            fn from(state: $state) -> Self {
+                Self::$state(state)
+            }
+        }
+    )*};
+}
+ends!(Acked, Rejected, Duplicate);

@@ -1,7 +1,7 @@
 //! The drop directory: dropped files at its top level, and below it what is ours.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     io,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use uuid::Uuid;
 
-use crate::system::files::{FileError, private_directory, sync_directory};
+use crate::system::files::{FileError, private_directory, shared_directory, sync_directory};
 
 /// How long a file must have been left alone before it is claimed.
 const REST: Duration = Duration::from_millis(200);
@@ -36,12 +36,39 @@ pub enum LayoutError {
         /// Why it failed.
         source: io::Error,
     },
+    /// A file can't be renamed into it.
+    #[error("{} is on another file system than the drop directory", .0.display())]
+    OtherFileSystem(PathBuf),
 }
+
+/// What at the top level is not dropped: ours, and what a file system puts into its root.
+const NOT_DROPPED: [&str; 4] = ["tmp", "done", "rejected", "lost+found"];
 
 /// Where things are.
 #[derive(Clone)]
 pub(super) struct Layout {
     root: PathBuf,
+    /// Whether others than the daemon's user and root deliver.
+    is_shared: bool,
+}
+
+/// Something that was dropped and is at rest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Dropped {
+    /// When its status was changed last, which a rename does too: seconds and nanoseconds since the epoch.
+    arrived_at: (i64, i64),
+    pub(super) name: OsString,
+    /// In bytes.
+    pub(super) size: u64,
+}
+
+/// What a look into the directory found.
+#[derive(Default)]
+pub(super) struct Found {
+    /// In order of arrival.
+    pub(super) dropped: Vec<Dropped>,
+    /// Whether there is more that may still be being written.
+    pub(super) unrested: bool,
 }
 
 /// A claimed file. Nobody delivers to it any more, but whoever has it open may still write to it.
@@ -56,15 +83,27 @@ pub(super) struct Claimed {
 }
 
 impl Layout {
-    /// The layout below a directory.
-    pub(super) fn new(root: PathBuf) -> Self {
-        Self { root }
+    /// The layout below a directory, to which others than the daemon's user and root may deliver.
+    pub(super) fn new(root: PathBuf, is_shared: bool) -> Self {
+        Self { root, is_shared }
     }
 
-    /// Makes sure of every directory: made with mode 0700, or ours and writable by nobody else.
+    /// Makes sure of every directory: made with mode 0700, or ours and writable by nobody else; where others deliver, by
+    /// their group too.
     pub(super) fn prepare(&self) -> Result<(), LayoutError> {
-        for directory in [self.root.clone(), self.claimed(), self.done(), self.rejected(), self.root.join("tmp")] {
+        let entrance = if self.is_shared { shared_directory } else { private_directory };
+        for directory in [self.root.clone(), self.root.join("tmp")] {
+            entrance(&directory)?;
+        }
+        for directory in [self.claimed(), self.done(), self.rejected()] {
             private_directory(&directory)?;
+        }
+        let device = |path: &Path| fs::metadata(path).map(|status| status.dev()).map_err(failed("look at a directory"));
+        let root = device(&self.root)?;
+        for directory in [self.claimed(), self.rejected()] {
+            if device(&directory)? != root {
+                return Err(LayoutError::OtherFileSystem(directory));
+            }
         }
         Ok(())
     }
@@ -89,45 +128,60 @@ impl Layout {
         self.root.join("rejected")
     }
 
-    /// Claims every dropped file that is at rest, whatever kind of file it is; directories are not looked at.
-    ///
-    /// Whether there are others that may still be being written.
-    pub(super) fn claim(&self, now: Timestamp) -> Result<bool, LayoutError> {
-        let mut unrested = false;
+    /// What was dropped, whatever kind of file it is.
+    pub(super) fn look(&self, now: Timestamp) -> Result<Found, LayoutError> {
+        let mut found = Found::default();
         for entry in fs::read_dir(&self.root).map_err(failed("list what is dropped"))? {
             let entry = entry.map_err(failed("list what is dropped"))?;
             let name = entry.file_name();
             // One that is gone again was taken back.
             let Ok(status) = entry.metadata() else { continue };
-            if name.as_bytes().starts_with(b".") || status.is_dir() {
+            if name.as_bytes().starts_with(b".") || (status.is_dir() && NOT_DROPPED.iter().any(|ours| name == *ours)) {
                 continue;
             }
-            if is_at_rest(status.ctime(), status.ctime_nsec(), now) {
-                self.claim_one(&name)?;
+            let arrived_at = (status.ctime(), status.ctime_nsec());
+            if is_at_rest(arrived_at, now) {
+                found.dropped.push(Dropped { arrived_at, name, size: status.len() });
             } else {
-                unrested = true;
+                found.unrested = true;
             }
         }
-        Ok(unrested)
+        found.dropped.sort_unstable();
+        Ok(found)
     }
 
-    fn claim_one(&self, name: &OsStr) -> Result<(), LayoutError> {
-        let to = self.claimed().join(format!("{}.{}", Uuid::new_v4(), cut(name)));
-        match renameat_with(CWD, self.root.join(name), CWD, to, RenameFlags::NOREPLACE) {
-            // One that is gone again was taken back.
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(error) => Err(failed("claim a file")(error.into())),
+    /// Takes what was dropped for ourselves; `None` if it is gone again: it was taken back.
+    pub(super) fn claim(&self, dropped: &Dropped) -> io::Result<Option<Claimed>> {
+        // In order of arrival, so that what is claimed is in order too.
+        let (id, name) = (Uuid::now_v7(), cut(&dropped.name));
+        let entry = format!("{id}.{name}");
+        match renameat_with(
+            CWD,
+            self.root.join(&dropped.name),
+            CWD,
+            self.claimed().join(&entry),
+            RenameFlags::NOREPLACE,
+        ) {
+            Ok(()) => Ok(Some(Claimed { id, name, entry })),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// The claimed files, those of an earlier run too.
+    /// The claimed files, those of an earlier run too, in order of arrival.
     pub(super) fn all_claimed(&self) -> Result<Vec<Claimed>, LayoutError> {
         let mut all = Vec::new();
         for entry in fs::read_dir(self.claimed()).map_err(failed("list what is claimed"))? {
             let entry = entry.map_err(failed("list what is claimed"))?.file_name();
             all.extend(entry.into_string().ok().and_then(Claimed::from_entry));
         }
+        all.sort_unstable_by(|one: &Claimed, other| one.entry.cmp(&other.entry));
         Ok(all)
+    }
+
+    /// A directory of the layout, opened.
+    pub(super) fn open(directory: &Path) -> Result<File, LayoutError> {
+        File::open(directory).map_err(failed("open a directory"))
     }
 
     /// Removes a claimed file, whose document is journaled. [`Self::settle_removals`] makes it last.
@@ -150,6 +204,11 @@ impl Layout {
         Ok(sync_directory(&self.claimed())?)
     }
 
+    /// What it means that a directory can't be listed.
+    pub(super) fn unlistable(source: io::Error) -> LayoutError {
+        failed("list the outcomes")(source)
+    }
+
     /// The drop directory as the watch knows it: one that was made again is another.
     pub(super) fn identity(&self) -> Option<(u64, u64)> {
         fs::metadata(&self.root).ok().map(|status| (status.dev(), status.ino()))
@@ -162,20 +221,11 @@ impl Claimed {
         let (id, name) = (id.parse().ok()?, rest.strip_prefix('.')?.to_owned());
         Some(Self { id, name, entry })
     }
-
-    /// The file, opened without following a link and without waiting, and what it is.
-    pub(super) fn open(&self, layout: &Layout) -> io::Result<File> {
-        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-        let directory = File::open(layout.claimed())?;
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        Ok(openat2(directory, &self.entry, flags, Mode::empty(), resolve)?.into())
-    }
 }
 
 /// Whether a file was last touched (its status, which the kernel keeps and nobody can set) long enough ago. A time
 /// well ahead of ours says nothing, and is no reason to wait.
-fn is_at_rest(seconds: i64, nanoseconds: i64, now: Timestamp) -> bool {
+fn is_at_rest((seconds, nanoseconds): (i64, i64), now: Timestamp) -> bool {
     let touched = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
     let rest = i128::try_from(REST.as_nanos()).unwrap_or(i128::MAX);
     (now.as_nanosecond() - touched).abs() >= rest
@@ -199,10 +249,10 @@ mod tests {
     #[test]
     fn a_file_that_was_just_touched_is_not_at_rest() {
         let now = Timestamp::from_millisecond(1_700_000_000_500).expect("a time");
-        assert!(!is_at_rest(1_700_000_000, 400_000_000, now));
-        assert!(!is_at_rest(1_700_000_000, 600_000_000, now));
-        assert!(is_at_rest(1_700_000_000, 300_000_000, now));
-        assert!(is_at_rest(1_700_000_009, 0, now));
+        assert!(!is_at_rest((1_700_000_000, 400_000_000), now));
+        assert!(!is_at_rest((1_700_000_000, 600_000_000), now));
+        assert!(is_at_rest((1_700_000_000, 300_000_000), now));
+        assert!(is_at_rest((1_700_000_009, 0), now));
     }
 
     #[test]

@@ -1,144 +1,420 @@
-//! One round from the drop directory to Tray, and what it has to say for the board.
+//! The line from the drop directory to Tray: takes in, sends, attends to what people ask, and has all of it on the board.
+//! One thing decides, here and in [`Queue`]; the work is done beside it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, future::pending, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use jiff::Timestamp;
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+    time::{Instant, sleep_until},
+};
+use uuid::Uuid;
 
 use super::{
-    intake::{Intake, LocalError, Taken},
+    PATIENCE, Pace,
+    attend::{Attendant, Attended},
+    intake::{Admitted, Intake, LocalError, Taken},
     intent::Unfinished,
     journal::Contents,
-    retry::Retries,
+    queue::{Queue, Waiting},
+    retention,
     upstream::{Progress, Upstream},
     watch::Watch,
 };
 use crate::{
-    status::Problem,
+    clauses::clauses,
+    requests::ingest::IngestRequest,
+    status::{Board, Problem},
     task::{Shutdown, TaskError},
 };
 
-/// After this many failures in a row, Tray is taken to be down and the others are not tried.
-const FAILURES: usize = 3;
+/// The most documents that are under way at once: Tray's budget and a second's answer fit in.
+const WIDTH: usize = 32;
+
+/// While Tray does not answer, or something on this host is in the way, one document is tried after each of these.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How soon to look again at files that may still be being written, and how seldom at last.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const LOOK_SELDOM: Duration = Duration::from_secs(5);
+
+/// How often old outcomes are removed.
+const RETENTION: Duration = Duration::from_secs(60 * 60);
 
 /// From the drop directory to Tray.
 pub(super) struct Line {
     pub(super) intake: Intake,
-    pub(super) upstream: Upstream,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) attendant: Attendant,
+    pub(super) admitted: mpsc::UnboundedReceiver<Admitted>,
+    pub(super) requests: mpsc::Receiver<IngestRequest>,
     pub(super) watch: Watch,
-    pub(super) retries: Retries,
+    pub(super) board: Board,
+    pub(super) pace: Pace,
+    pub(super) state: Standing,
 }
 
-/// What a round found in the way, and when the next one is due.
-pub(super) struct Round {
-    pub(super) pending: usize,
-    pub(super) held: usize,
-    pub(super) accepted: u64,
-    pub(super) rejected: u64,
-    pub(super) problems: Vec<Problem>,
-    pub(super) next: Duration,
+/// How the line stands.
+#[derive(Default)]
+pub(super) struct Standing {
+    queue: Queue,
+    held: BTreeSet<Uuid>,
+    damaged: BTreeSet<Uuid>,
+    working: JoinSet<Worked>,
+    /// A look into the directory that is under way.
+    looking: Option<JoinHandle<Result<Taken, LocalError>>>,
+    look_at: Option<Instant>,
+    looked_again: u32,
+    /// Whether the directory was not there when it was to be watched.
+    is_missing: bool,
+    clean_at: Option<Instant>,
+    /// Until when nothing is begun.
+    paused_until: Option<Instant>,
+    problems: Vec<Problem>,
+    /// A problem of this host's, until something goes well again.
+    obstacle: Option<Problem>,
+}
+
+/// What was worked on.
+enum Worked {
+    Intent(Uuid, Result<Progress, LocalError>),
+    Attended(Attended),
+    /// Something that changes nothing in the line.
+    Other,
 }
 
 impl Line {
-    /// Takes in what was dropped, then goes on with everything that is not finished, in order of arrival.
-    pub(super) async fn round(&mut self, scan_interval: Duration, shutdown: &Shutdown) -> Result<Round, TaskError> {
-        let mut round = Round::new(scan_interval);
-        let intake = self.intake.clone();
-        // The watch is there before the look, so that nothing falls between them.
-        if let Err(error) = self.watch.follow(&self.intake.layout) {
-            tracing::warn!(%error, "the drop directory can't be watched: it is looked at on a timer");
+    /// Runs until the shutdown; what is under way then has [`PATIENCE`] to end by itself. The rest is in the journal, and
+    /// goes on from there at the next start.
+    ///
+    /// # Errors
+    /// A part of it panicked.
+    pub(super) async fn run(mut self, mut shutdown: Shutdown) -> Result<(), TaskError> {
+        tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            begun = self.begin() => begun?,
         }
-        match tokio::task::spawn_blocking(move || intake.round()).await? {
-            Ok(taken) => round.took(&taken),
-            // INVARIANT: nothing is sent while a plaintext might come back.
-            Err(error) => {
-                round.obstructed(&error);
-                return Ok(round);
+        while !shutdown.is_requested() {
+            if self.intake.journal.is_unlocked() {
+                self.start_looking();
+                self.start_cleaning();
+                self.send();
+            }
+            self.post();
+            let (wake_at, is_locked) = (self.wake_at(), !self.intake.journal.is_unlocked());
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => {}
+                worked = join(&mut self.state.working) => self.worked(worked?),
+                looked = looked(&mut self.state.looking) => self.looked(looked?),
+                Some(admitted) = self.admitted.recv() => self.push(admitted),
+                Some(request) = self.requests.recv() => self.attend(request),
+                () = self.watch.happened(), if self.state.looking.is_none() => self.look_in(super::SWARM),
+                () = until(wake_at), if !is_locked => {}
+                () = self.intake.journal.unlocked(), if is_locked => {}
             }
         }
-        match self.upstream.journal.contents().await {
-            Ok(contents) => self.bring_on(contents, &mut round, shutdown).await,
-            Err(error) => round.obstructed(&error.into()),
-        }
-        Ok(round)
+        let drained = async {
+            while let Some(worked) = self.state.working.join_next().await {
+                worked?;
+            }
+            if let Some(looking) = self.state.looking.take() {
+                looking.await?.ok();
+            }
+            Ok(())
+        };
+        tokio::time::timeout(PATIENCE, drained).await.unwrap_or(Ok(()))
     }
 
-    async fn bring_on(&mut self, contents: Contents, round: &mut Round, shutdown: &Shutdown) {
-        round.damaged(&contents.damaged);
-        round.pending = contents.unfinished.len();
-        self.retries.keep(&contents.unfinished);
-        // What was sent and is not settled comes first: to create beside it would make the listing say less.
-        let unsettled = contents.unfinished.iter().filter_map(Unfinished::unsettled_owner);
-        let mut busy: BTreeSet<_> = unsettled.map(|owner| owner.key().to_owned()).collect();
-        let (mut failures, mut behind, before) = (0, false, round.pending);
-        for intent in contents.unfinished {
-            if shutdown.is_requested() || failures == FAILURES {
-                break;
-            }
-            let id = intent.slip().id;
-            if self.retries.is_waiting(id, Instant::now()) {
-                busy.extend(self.retries.owner(id).map(|owner| owner.key().to_owned()));
-                continue;
-            }
-            match self.upstream.resume(intent, &busy).await {
-                Ok(Progress::Accepted) => (round.accepted, round.pending) = (round.accepted + 1, round.pending - 1),
-                Ok(Progress::Rejected) => (round.rejected, round.pending) = (round.rejected + 1, round.pending - 1),
-                Ok(Progress::Held) => (round.held, round.pending) = (round.held + 1, round.pending - 1),
-                Ok(Progress::Behind) => behind = true,
-                Ok(Progress::Waiting(waiting)) => {
-                    busy.extend(waiting.owner.as_ref().map(|owner| owner.key().to_owned()));
-                    failures = if waiting.problem.is_some() { failures + 1 } else { failures };
-                    round.problem(waiting.problem.as_deref(), None);
-                    self.retries.later(id, waiting, Instant::now());
+    /// Takes in what an earlier run had claimed, then what it had journaled.
+    ///
+    /// INVARIANT: the journal is gone on with only when no journaled document's plaintext is left: see
+    /// [`Intake::resume`].
+    async fn begin(&mut self) -> Result<(), TaskError> {
+        loop {
+            self.intake.journal.unlocked().await;
+            let intake = self.intake.clone();
+            let resumed = tokio::task::spawn_blocking(move || intake.resume()).await?;
+            let begun = match resumed {
+                Ok(taken) => {
+                    self.count(&taken);
+                    self.intake.journal.contents().await.map_err(LocalError::from)
+                }
+                Err(error) => Err(error),
+            };
+            match begun {
+                Ok(contents) => {
+                    self.load(contents).await;
+                    return Ok(());
                 }
                 Err(error) => {
-                    round.obstructed(&error);
-                    break;
+                    self.obstructed(&error);
+                    self.post();
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
         }
-        if behind && round.pending < before {
-            round.next = Duration::ZERO;
-        }
-        if round.held > 0 {
-            let what = format!("{} dropped documents may have been done twice or not at all", round.held);
-            round.problem(Some(&what), Some("compare the owner's authentications in Tray with the audit log"));
-        }
-        round.next = round.next.min(self.retries.next(Instant::now()).unwrap_or(round.next));
-    }
-}
-
-impl Round {
-    fn new(next: Duration) -> Self {
-        Self { pending: 0, held: 0, accepted: 0, rejected: 0, problems: Vec::new(), next }
     }
 
-    fn took(&mut self, taken: &Taken) {
-        self.rejected += taken.rejected;
-        self.next = self.next.min(taken.again.unwrap_or(self.next));
+    async fn load(&mut self, contents: Contents) {
+        self.state.damaged = contents.damaged.into_iter().collect();
+        let mut bulks = BTreeSet::new();
+        for intent in &contents.unfinished {
+            let slip = intent.slip();
+            match intent {
+                Unfinished::Held(_) => drop(self.state.held.insert(slip.id)),
+                Unfinished::Ended(_) => bulks.extend(slip.line.map(|line| line.bulk)),
+                _ => {
+                    if let Unfinished::Sent(sent) = intent {
+                        // Nothing is under way yet that it could be in the way of.
+                        let _ = self.upstream.turns.begin(slip.id, slip.lane.of_owner(&sent.state.owner));
+                    }
+                    self.push(Admitted::of(slip));
+                }
+            }
+        }
+        for bulk in bulks {
+            if let Err(error) = self.upstream.end_bulk_if_due(bulk).await {
+                self.obstructed(&error);
+            }
+        }
+    }
+
+    fn push(&mut self, Admitted { id, lane }: Admitted) {
+        self.state.queue.push(id, lane);
+    }
+
+    fn start_looking(&mut self) {
+        let now = Instant::now();
+        let state = &mut self.state;
+        if state.looking.is_some() || *state.look_at.get_or_insert(now) > now {
+            return;
+        }
+        // The watch is there before the look, so that nothing falls between them.
+        if let Err(error) = self.watch.follow(&self.intake.layout) {
+            // One that is not there is made by the look, and watched before the next.
+            state.is_missing = matches!(error.kind, notify::ErrorKind::PathNotFound);
+            tracing::warn!(%error, "the drop directory can't be watched: it is looked at on a timer");
+        }
+        let intake = self.intake.clone();
+        self.state.looking = Some(tokio::task::spawn_blocking(move || intake.round()));
+    }
+
+    fn look_in(&mut self, span: Duration) {
+        self.state.looked_again = 0;
+        self.state.look_at = Some(Instant::now() + span);
+    }
+
+    fn looked(&mut self, looked: Result<Taken, LocalError>) {
+        self.state.looking = None;
+        self.state.problems.clear();
+        let next = match looked {
+            Ok(taken) => {
+                self.state.obstacle = None;
+                self.count(&taken);
+                if taken.growing > 0 {
+                    self.state.looked_again += 1;
+                    let wait = LOOK_AGAIN.saturating_mul(1 << self.state.looked_again.min(8)).min(LOOK_SELDOM);
+                    if wait == LOOK_SELDOM {
+                        let what =
+                            format!("{} dropped files are held open for writing, or not whole yet", taken.growing);
+                        self.state.problems.push(Problem { what, hint: None });
+                    }
+                    wait.min(self.pace.scan_interval)
+                } else {
+                    self.pace.scan_interval
+                }
+            }
+            Err(error) => {
+                self.obstructed(&error);
+                LOOK_SELDOM.min(self.pace.scan_interval)
+            }
+        };
+        let next = if std::mem::take(&mut self.state.is_missing) { LOOK_AGAIN } else { next };
+        self.state.look_at = Some(Instant::now() + next);
+    }
+
+    fn count(&mut self, taken: &Taken) {
+        self.board.post(|posted| posted.ingest.rejected += taken.rejected);
         if taken.unreadable > 0 {
-            let what = format!("{} dropped files can't be read", taken.unreadable);
-            self.problem(Some(&what), Some("see the daemon's log for why"));
+            let what = format!("{} dropped files can't be claimed or read", taken.unreadable);
+            let hint = Some("see the daemon's log for why".to_owned());
+            self.state.problems.push(Problem { what, hint });
         }
     }
 
-    fn damaged(&mut self, damaged: &[uuid::Uuid]) {
-        self.held += damaged.len();
-        if let [first, ..] = damaged {
-            let what = format!("{} intents in the journal are damaged, {first} among them", damaged.len());
-            self.problem(Some(&what), Some("restore journal.db from before, or drop the documents again"));
+    /// Begins what may be begun.
+    fn send(&mut self) {
+        let now = Instant::now();
+        if self.state.paused_until.is_some_and(|until| until > now) {
+            return;
         }
+        // While Tray does not answer, one finds out for all.
+        let width = if self.upstream.planner.tray.is_answering() { WIDTH } else { 1 };
+        while self.state.working.len() < width
+            && let Some(id) = self.state.queue.take(now)
+        {
+            let upstream = Arc::clone(&self.upstream);
+            self.state.working.spawn(async move { Worked::Intent(id, upstream.go_on(id).await) });
+        }
+    }
+
+    fn worked(&mut self, worked: Worked) {
+        let (id, progress) = match worked {
+            Worked::Intent(id, progress) => (id, progress),
+            Worked::Attended(attended) => return self.attended(attended),
+            Worked::Other => return,
+        };
+        let (mut accepted, mut rejected) = (0, 0);
+        match progress {
+            Ok(Progress::Accepted) => accepted = 1,
+            Ok(Progress::Rejected) => rejected = 1,
+            Ok(Progress::Held) => drop(self.state.held.insert(id)),
+            Ok(Progress::Waiting(waiting) | Progress::Unknown(waiting)) => {
+                if waiting.problem.is_some() && !self.upstream.planner.tray.is_answering() {
+                    self.state.paused_until = Some(Instant::now() + PAUSE);
+                }
+                return self.state.queue.wait(id, waiting, Instant::now());
+            }
+            Err(error) => {
+                self.obstructed(&error);
+                self.state.paused_until = Some(Instant::now() + PAUSE);
+                let problem = self.state.obstacle.clone();
+                return self.state.queue.wait(id, Waiting { problem, after: None }, Instant::now());
+            }
+        }
+        self.state.queue.finish(id);
+        self.board.post(|posted| {
+            posted.ingest.accepted += accepted;
+            posted.ingest.rejected += rejected;
+        });
+    }
+
+    fn attend(&mut self, request: IngestRequest) {
+        let Standing { queue, held, damaged, working, .. } = &mut self.state;
+        let attendant = self.attendant.clone();
+        match request {
+            IngestRequest::Settle(id, order, answer) => {
+                // Whoever has taken it works on it alone.
+                let before = match () {
+                    () if queue.take_one(id) => Attended::Stays(id),
+                    () if held.remove(&id) => Attended::Held(id),
+                    () if damaged.remove(&id) => Attended::Damaged(id),
+                    () => {
+                        let _ = answer.send(Err(Attendant::why_not(queue.has(id))));
+                        return;
+                    }
+                };
+                working.spawn(async move { Worked::Attended(attendant.settle(id, order, before, answer).await) });
+            }
+            other => {
+                let problems = queue.waiting();
+                working.spawn(async move {
+                    attendant.answer(other, &problems).await;
+                    Worked::Other
+                });
+            }
+        }
+    }
+
+    fn attended(&mut self, attended: Attended) {
+        let state = &mut self.state;
+        match attended {
+            Attended::Settled(id) => state.queue.finish(id),
+            Attended::GoesOn(id, lane) => {
+                if state.queue.has(id) {
+                    state.queue.wait(id, Waiting { after: Some(Duration::ZERO), problem: None }, Instant::now());
+                } else {
+                    state.queue.push(id, lane);
+                }
+            }
+            Attended::Held(id) => drop(state.held.insert(id)),
+            Attended::Damaged(id) => drop(state.damaged.insert(id)),
+            Attended::Stays(id) => state.queue.wait(id, Waiting::default(), Instant::now()),
+        }
+    }
+
+    /// Removes old outcomes, and forgets what was accepted long ago, once in a while.
+    fn start_cleaning(&mut self) {
+        let now = Instant::now();
+        if self.state.clean_at.is_some_and(|at| at > now) {
+            return;
+        }
+        self.state.clean_at = Some(now + RETENTION);
+        let (intake, pace) = (self.intake.clone(), self.pace.clone());
+        self.state.working.spawn_blocking(move || {
+            match retention::remove_old(&intake.layout, pace.keep_outcomes, Timestamp::now()) {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "old outcomes were removed"),
+                Err(error) => tracing::warn!(error = clauses(&error), "old outcomes can't be removed"),
+            }
+            if let Err(error) = intake.journal.forget_accepted(pace.duplicate_window) {
+                tracing::warn!(error = clauses(&error), "what was accepted long ago can't be forgotten");
+            }
+            Worked::Other
+        });
     }
 
     /// Something on this host is in the way.
     fn obstructed(&mut self, error: &LocalError) {
-        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        tracing::error!(error = %error, cause, "ingest is at a stand");
-        self.problem(Some(&format!("ingest is at a stand: {error}{cause}")), error.hint().as_deref());
-        self.next = self.next.min(Duration::from_secs(5));
+        let hint = error.hint();
+        let error = clauses(error);
+        tracing::error!(error, "ingest is at a stand");
+        self.state.obstacle = Some(Problem { what: format!("ingest is at a stand: {error}"), hint });
     }
 
-    fn problem(&mut self, what: Option<&str>, hint: Option<&str>) {
-        let problem = what.map(|what| Problem { what: what.to_owned(), hint: hint.map(str::to_owned) });
-        self.problems.extend(problem.filter(|problem| !self.problems.contains(problem)));
+    fn wake_at(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let state = &self.state;
+        let look_at = if state.looking.is_some() { None } else { state.look_at };
+        let due = state.queue.next_due(now).map(|due| due.max(state.paused_until.unwrap_or(now)));
+        let is_full = state.working.len() >= WIDTH;
+        [look_at, due.filter(|_| !is_full), state.clean_at].into_iter().flatten().min()
+    }
+
+    fn post(&self) {
+        let state = &self.state;
+        let mut problems = state.problems.clone();
+        problems.extend(state.obstacle.clone());
+        problems.extend(state.queue.problems());
+        if !state.held.is_empty() {
+            let what = format!("{} dropped documents may have been done twice or not at all", state.held.len());
+            problems.push(Problem { what, hint: Some("see: trayvault ingest list".to_owned()) });
+        }
+        if let Some(first) = state.damaged.first() {
+            let what = format!("{} intents in the journal are damaged, {first} among them", state.damaged.len());
+            let hint = "restore journal.db from before, or discard them: trayvault ingest list".to_owned();
+            problems.push(Problem { what, hint: Some(hint) });
+        }
+        self.board.post(|posted| {
+            let ingest = &mut posted.ingest;
+            ingest.pending = state.queue.len();
+            ingest.held = state.held.len() + state.damaged.len();
+            ingest.problems = problems;
+        });
+    }
+}
+
+async fn join(working: &mut JoinSet<Worked>) -> Result<Worked, TaskError> {
+    match working.join_next().await {
+        Some(worked) => Ok(worked?),
+        None => pending().await,
+    }
+}
+
+async fn looked(
+    looking: &mut Option<JoinHandle<Result<Taken, LocalError>>>,
+) -> Result<Result<Taken, LocalError>, TaskError> {
+    match looking {
+        Some(looking) => Ok(looking.await?),
+        None => pending().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
     }
 }

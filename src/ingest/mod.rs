@@ -1,28 +1,34 @@
 //! The drop directory: a file dropped there becomes exactly one authentication in Tray, or is left with a reason.
 //!
-//! A file is claimed (`layout`), read if it may be (`claim`), parsed (`document`, `json`) and journaled, sealed
-//! (`journal`); its plaintext is gone then (`intake`). From the journal it is planned (`plan`, `update`, checked by
-//! `validate` and `schema`), sent once (`upstream`) and, where the answer is not known, reconciled (`recover`,
-//! `reconcile`); at the end (`settle`) stands a receipt or a reason (`outcome`, `refusal`). The states between are those
-//! of `intent`; `line` runs it all in rounds.
+//! A file is claimed (`layout`), read if it may be (`claim`), opened if it is sealed (`contents`), parsed (`document`,
+//! `json`) and journaled, sealed (`journal`); its plaintext is gone then (`intake`). From the journal, in the order of
+//! arrival within its `lane` (`queue`, `turns`), it is planned (`plan`, `update`, checked by `validate` and `schema`), sent
+//! once (`upstream`) and, where the answer is not known, reconciled (`recover`, `reconcile`); at the end (`settle`) stands a
+//! receipt or a reason (`outcome`, `refusal`), which is kept for a while (`retention`). The states between are those of
+//! `intent`; `line` runs it all, and `attend` answers what people ask.
 
+mod attend;
 mod claim;
+mod contents;
 mod document;
 mod environments;
 mod intake;
 mod intent;
 mod journal;
 mod json;
+mod lane;
 mod layout;
 mod line;
 mod outcome;
 mod plan;
+mod queue;
 mod reconcile;
 mod recover;
 mod refusal;
-mod retry;
+mod retention;
 mod schema;
 mod settle;
+mod turns;
 mod update;
 mod upstream;
 mod validate;
@@ -38,8 +44,17 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch as channel};
 
 use self::{
-    environments::Environments, intake::Intake, layout::Layout, line::Line, plan::Planner, retry::Retries,
-    upstream::Upstream, watch::Watch,
+    attend::Attendant,
+    claim::Permitted,
+    environments::Environments,
+    intake::Intake,
+    layout::Layout,
+    line::{Line, Standing},
+    outcome::Outcomes,
+    plan::Planner,
+    turns::Turns,
+    upstream::Upstream,
+    watch::Watch,
 };
 pub use self::{
     journal::{Journal, JournalError},
@@ -50,8 +65,12 @@ use crate::{
     feed::Feed,
     policy::Policy,
     principals::Principals,
-    requests::{PartRequest, ingest::IngestRequest},
+    requests::{
+        PartRequest,
+        ingest::{IngestRefusal, IngestRequest},
+    },
     status::Board,
+    system::accounts,
     task::{Shutdown, TaskError},
     tray::Tray,
     vault::Cache,
@@ -69,6 +88,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Config {
     /// The drop directory; none, and nothing is ingested.
     pub directory: Option<PathBuf>,
+    /// Whose files are taken, by name or number, besides the daemon's user's and root's.
+    pub owners: Vec<String>,
     /// How often the directory is looked at, whatever its watch says.
     #[serde(with = "crate::duration")]
     pub scan_interval: Duration,
@@ -77,15 +98,28 @@ pub struct Config {
     /// How long a create whose answer was lost may take to appear before it is sent again.
     #[serde(with = "crate::duration")]
     pub settle: Duration,
+    /// For how long a copy of a document that was accepted is not done again.
+    #[serde(with = "crate::duration")]
+    pub duplicate_window: Duration,
+    /// Whether rejected documents are sealed to the vault.
+    pub seal_rejected: bool,
+    /// How long receipts and rejected documents are kept.
+    #[serde(with = "crate::duration")]
+    pub keep_outcomes: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
+        const HOUR: u64 = 60 * 60;
         Self {
             directory: None,
+            owners: Vec::new(),
             scan_interval: Duration::from_secs(30),
             max_size: 1024 * 1024,
             settle: Duration::from_secs(60),
+            duplicate_window: Duration::from_secs(24 * HOUR),
+            seal_rejected: true,
+            keep_outcomes: Duration::from_secs(30 * 24 * HOUR),
         }
     }
 }
@@ -102,6 +136,9 @@ pub enum ConfigError {
     /// Documents are held in memory.
     #[error("ingest.max_size must be from 1 byte to 16 MiB")]
     MaxSize,
+    /// A name that would silently match nobody is a mistake.
+    #[error("ingest.owners names a user that this system does not know")]
+    UnknownOwner,
 }
 
 impl Config {
@@ -113,12 +150,22 @@ impl Config {
         if self.directory.as_ref().is_some_and(|directory| !directory.is_absolute()) {
             return Err(ConfigError::Relative);
         }
-        for (key, span) in [("ingest.scan_interval", self.scan_interval), ("ingest.settle", self.settle)] {
-            if span.is_zero() {
-                return Err(ConfigError::Zero(key));
-            }
+        let spans = [
+            ("ingest.scan_interval", self.scan_interval),
+            ("ingest.settle", self.settle),
+            ("ingest.keep_outcomes", self.keep_outcomes),
+        ];
+        if let Some((key, _)) = spans.into_iter().find(|(_, span)| span.is_zero()) {
+            return Err(ConfigError::Zero(key));
         }
-        if (1..=16 * 1024 * 1024).contains(&self.max_size) { Ok(()) } else { Err(ConfigError::MaxSize) }
+        if !(1..=16 * 1024 * 1024).contains(&self.max_size) {
+            return Err(ConfigError::MaxSize);
+        }
+        self.uids().map(drop)
+    }
+
+    fn uids(&self) -> Result<Vec<u32>, ConfigError> {
+        self.owners.iter().map(|owner| accounts::uid(owner).ok_or(ConfigError::UnknownOwner)).collect()
     }
 }
 
@@ -152,6 +199,9 @@ pub enum IngestError {
     /// The drop directory can't be made, or can't be trusted.
     #[error(transparent)]
     Directory(#[from] LayoutError),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 impl IngestError {
@@ -159,17 +209,29 @@ impl IngestError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Directory(LayoutError::File(error)) => error.hint(),
-            Self::Directory(_) => None,
+            Self::Directory(LayoutError::OtherFileSystem(_)) => {
+                Some("it has to be an ordinary directory of the drop directory, not a mount".to_owned())
+            }
+            Self::Directory(_) | Self::Config(_) => None,
         }
     }
 }
 
+/// What of the configuration is a matter of time.
+#[derive(Clone, Debug)]
+struct Pace {
+    scan_interval: Duration,
+    duplicate_window: Duration,
+    keep_outcomes: Duration,
+}
+
 /// The task.
-pub struct Ingest {
-    config: Config,
-    board: Board,
-    /// `None` without a drop directory.
-    line: Option<Line>,
+pub struct Ingest(Task);
+
+enum Task {
+    Line(Box<Line>),
+    /// There is no drop directory: nothing is done but to say so.
+    Off(mpsc::Receiver<IngestRequest>),
 }
 
 impl Ingest {
@@ -178,22 +240,49 @@ impl Ingest {
     /// # Errors
     /// [`IngestError`].
     pub fn open(config: Config, deps: Dependencies) -> Result<Self, IngestError> {
-        let Dependencies { journal, tray, principals, cache, sync, requests: _, audit, policy, board, feed } = deps;
-        let Some(directory) = config.directory.clone() else { return Ok(Self { config, board, line: None }) };
-        let layout = Layout::new(directory);
+        let Dependencies { journal, tray, principals, cache, sync, requests, audit, policy, board, feed } = deps;
+        let owners = config.uids()?;
+        let Some(directory) = config.directory else { return Ok(Self(Task::Off(requests))) };
+        let layout = Layout::new(directory, !owners.is_empty());
         layout.prepare()?;
         let environments = Environments::new(principals.clone());
-        let planner = Planner { tray, principals, cache, audit: audit.clone(), policy, environments };
-        let intake = Intake {
+        let outcomes = Outcomes {
             layout: layout.clone(),
+            keyring: Arc::clone(journal.keyring()),
+            seal_rejected: config.seal_rejected,
+        };
+        let (admitting, admitted) = mpsc::unbounded_channel();
+        let intake = Intake {
+            layout,
             journal: journal.clone(),
+            outcomes: outcomes.clone(),
+            cache: cache.clone(),
             audit: audit.clone(),
             feed: feed.clone(),
-            max_size: config.max_size,
+            permitted: Permitted { owners, max_size: config.max_size },
+            admitted: admitting,
+            unsettled: Arc::default(),
         };
-        let upstream = Upstream { planner, journal, layout, audit, sync, feed, settle: config.settle };
-        let line = Line { intake, upstream, watch: Watch::default(), retries: Retries::default() };
-        Ok(Self { config, board, line: Some(line) })
+        let upstream = Arc::new(Upstream {
+            planner: Planner { tray, principals, cache, audit: audit.clone(), policy, environments },
+            journal,
+            outcomes,
+            audit,
+            sync,
+            feed,
+            settle: config.settle,
+            duplicate_window: config.duplicate_window,
+            turns: Turns::default(),
+        });
+        let pace = Pace {
+            scan_interval: config.scan_interval,
+            duplicate_window: config.duplicate_window,
+            keep_outcomes: config.keep_outcomes,
+        };
+        let attendant = Attendant { upstream: Arc::clone(&upstream) };
+        let (watch, state) = (Watch::default(), Standing::default());
+        let line = Line { intake, upstream, attendant, admitted, requests, watch, board, pace, state };
+        Ok(Self(Task::Line(Box::new(line))))
     }
 
     /// Ingests until the shutdown.
@@ -201,38 +290,14 @@ impl Ingest {
     /// # Errors
     /// A part of it panicked.
     pub async fn run(self, mut shutdown: Shutdown) -> Result<(), TaskError> {
-        let Self { config, board, line } = self;
-        let Some(mut line) = line else {
-            shutdown.requested().await;
-            return Ok(());
+        let mut requests = match self.0 {
+            Task::Line(line) => return line.run(shutdown).await,
+            Task::Off(requests) => requests,
         };
         loop {
             tokio::select! {
-                () = line.intake.journal.unlocked() => {}
                 () = shutdown.requested() => return Ok(()),
-            }
-            let mut draining = shutdown.clone();
-            let patience_is_over = async {
-                draining.requested().await;
-                tokio::time::sleep(PATIENCE).await;
-            };
-            let round = tokio::select! {
-                round = line.round(config.scan_interval, &shutdown) => round?,
-                // Whatever is under way is in the journal, and goes on from there at the next start.
-                () = patience_is_over => return Ok(()),
-            };
-            let next = round.next;
-            board.post(|posted| {
-                let ingest = &mut posted.ingest;
-                (ingest.pending, ingest.held, ingest.problems) = (round.pending, round.held, round.problems);
-                ingest.accepted += round.accepted;
-                ingest.rejected += round.rejected;
-            });
-            tokio::select! {
-                biased;
-                () = shutdown.requested() => return Ok(()),
-                () = line.watch.happened() => tokio::time::sleep(SWARM).await,
-                () = tokio::time::sleep(next) => {}
+                Some(request) = requests.recv() => request.refuse(IngestRefusal::Off),
             }
         }
     }

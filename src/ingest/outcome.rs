@@ -1,158 +1,267 @@
-//! What is left for whoever dropped a file: a receipt, or the file itself with the reason why not. Never over another.
+//! What is left for whoever dropped a file: a receipt, or the file itself with the reason why not. Never over another, and
+//! once however often it is begun again.
 
-use std::{io, path::Path};
+mod notes;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, CWD, Mode, RenameFlags, chmodat, renameat_with};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use uuid::Uuid;
 
+use self::notes::{Bulk, Note, Reason, Receipt, RejectedLines};
 use super::{
-    document::Action,
-    intent::{Acked, Effect, Intent},
+    claim,
+    intent::{Acked, Duplicate, End, Rejected, Slip},
+    journal::LineEnd,
     layout::{Claimed, Layout},
     refusal::Refusal,
 };
 use crate::{
-    authentication::AuthenticationId,
+    sealed::SealError,
     secret::SecretBytes,
-    system::files::{FileError, create_new, read_private, sync_directory},
+    system::{
+        files::{FileError, create_new_unsynced, read_private, sync_directory},
+        overwrite::sync_file_system,
+    },
+    vault::Keyring,
 };
 
 /// The mode of everything that is left.
 const PRIVATE: u32 = 0o600;
 
-/// No receipt or reason is longer.
-const NOTE_LEN: u64 = 64 * 1024;
+/// What a receipt is called, besides its file.
+pub(super) const RECEIPT: &str = ".receipt.json";
 
-/// `done/NAME.receipt.json`: what was done. It holds no secret.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Receipt<'a> {
-    intent: Uuid,
-    file: &'a str,
-    action: Action,
-    outcome: Effect,
-    authentication_id: AuthenticationId,
-    received_at: Timestamp,
-    sent_at: Timestamp,
-    settled_at: Timestamp,
-    schema_checked: bool,
+/// What a reason is called, besides its file.
+pub(super) const REASON: &str = ".reason.json";
+
+/// No receipt or reason is longer: a file of many documents has a line for each.
+const NOTE_LEN: u64 = 64 * 1024 * 1024;
+
+/// A file that may not be read as a document is sealed nonetheless if it is no larger than this, in bytes.
+const SEALED_AT_MOST: u64 = 16 * 1024 * 1024;
+
+/// Why an outcome can't be written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OutcomeError {
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A rejected document can't be sealed.
+    #[error("a rejected document can't be sealed")]
+    Seal(#[from] SealError),
+    /// The vault is locked.
+    #[error(transparent)]
+    IsLocked(#[from] crate::vault::IsLocked),
 }
 
-/// `rejected/NAME.reason.json`: why not, without any value of the document.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Reason<'a> {
-    intent: Uuid,
-    file: &'a str,
-    #[serde(flatten)]
-    refusal: &'a Refusal,
-    at: Timestamp,
+/// Writes outcomes.
+#[derive(Clone)]
+pub(super) struct Outcomes {
+    pub(super) layout: Layout,
+    pub(super) keyring: Arc<Keyring>,
+    /// Whether rejected documents are sealed to the vault.
+    pub(super) seal_rejected: bool,
 }
 
-/// What a receipt or a reason says of whose it is.
-#[derive(Deserialize)]
-struct Note {
-    intent: Uuid,
+/// When the disk has it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// Before this returns.
+    Now,
+    /// When the caller has synced the file system, which it does before it removes what this was made from.
+    Later,
 }
 
-/// Writes the receipt of an intent, once however often it is asked to.
-pub(super) fn write_receipt(layout: &Layout, intent: &Intent<Acked>) -> Result<(), FileError> {
-    let (slip, acked) = (&intent.slip, &intent.state);
-    let receipt = Receipt {
-        intent: slip.id,
-        file: &slip.file,
-        action: slip.action,
-        outcome: acked.effect,
-        authentication_id: acked.authentication,
-        received_at: slip.received_at,
-        sent_at: acked.sent.sent_at,
-        settled_at: acked.settled_at,
-        schema_checked: acked.sent.schema_checked,
-    };
-    place(&layout.done(), &slip.file, ".receipt.json", slip.id, &to_json(&receipt), |_| Ok(true))
-}
+impl Outcomes {
+    /// Writes the receipt of what was done.
+    pub(super) fn accepted(&self, slip: &Slip, acked: &Acked) -> Result<(), OutcomeError> {
+        self.receipt(slip.id, &slip.file, &Receipt::of_acked(slip, acked))
+    }
 
-/// Leaves a journaled document that was rejected, with its reason, once however often it is asked to.
-pub(super) fn reject_document(
-    layout: &Layout,
-    (id, file): (Uuid, &str),
-    document: &SecretBytes,
-    refusal: &Refusal,
-    at: Timestamp,
-) -> Result<(), FileError> {
-    let reason = Reason { intent: id, file, refusal, at };
-    place(&layout.rejected(), file, ".reason.json", id, &to_json(&reason), |path| {
-        match create_new(path, document.expose_secret(), PRIVATE) {
-            Err(error) if error.is_already_there() => {
-                // Ours if an earlier try got as far as this.
-                let there = read_private(path, u64::try_from(document.expose_secret().len()).unwrap_or(u64::MAX));
-                Ok(there.is_ok_and(|there| SecretBytes::from(there).equals(document)))
+    /// Writes the receipt of a copy of what was done before.
+    pub(super) fn duplicate(&self, slip: &Slip, duplicate: &Duplicate) -> Result<(), OutcomeError> {
+        self.receipt(slip.id, &slip.file, &Receipt::of_duplicate(slip, duplicate))
+    }
+
+    /// Writes the receipt of a file of many documents, with a line for each, and leaves the rejected ones, if there are
+    /// some, with their reasons. `document` gives a line's document.
+    pub(super) fn bulk(&self, bulk: Uuid, lines: &[LineEnd], rejected: &[SecretBytes]) -> Result<(), OutcomeError> {
+        let Some(first) = lines.first() else { return Ok(()) };
+        let file = &first.slip.file;
+        let reasons: Vec<_> = lines
+            .iter()
+            .filter_map(|line| match &line.end {
+                End::Rejected(Rejected { refusal, .. }) => Some((line.slip.line?.number, refusal)),
+                _ => None,
+            })
+            .collect();
+        if !reasons.is_empty() {
+            let length = rejected.iter().map(|document| document.expose_secret().len() + 1).sum();
+            let mut text = Vec::with_capacity(length);
+            for document in rejected {
+                text.extend_from_slice(document.expose_secret());
+                text.push(b'\n');
             }
-            other => other.map(|()| true),
+            let reason = RejectedLines::new(bulk, file, self.seal_rejected, &reasons);
+            self.leave(bulk, file, &SecretBytes::new(text), &reason, Lasting::Now)?;
         }
-    })
+        self.receipt(bulk, file, &Bulk::of(bulk, file, lines))
+    }
+
+    fn receipt(&self, id: Uuid, file: &str, receipt: &impl Serialize) -> Result<(), OutcomeError> {
+        let note = notes::to_json(receipt);
+        let done = self.layout.done();
+        for base in names(file, id) {
+            let path = done.join(format!("{base}{RECEIPT}"));
+            match create_new_unsynced(&path, &note, PRIVATE) {
+                Err(error) if error.is_already_there() && !is_of(&path, id) => {}
+                Err(error) if !error.is_already_there() => return Err(error.into()),
+                _ => return Ok(sync(&path, &done)?),
+            }
+        }
+        Err(taken(&done).into())
+    }
+
+    /// Leaves a document that was rejected, with its reason.
+    pub(super) fn rejected(
+        &self,
+        (id, file): (Uuid, &str),
+        document: &SecretBytes,
+        (refusal, at): (&Refusal, Timestamp),
+        lasting: Lasting,
+    ) -> Result<(), OutcomeError> {
+        let reason = Reason { intent: id, file, refusal, at, sealed: self.seal_rejected };
+        self.leave(id, file, document, &reason, lasting)
+    }
+
+    /// The document first: where its reason is, it is there too.
+    fn leave(
+        &self,
+        id: Uuid,
+        file: &str,
+        document: &SecretBytes,
+        reason: &impl Serialize,
+        lasting: Lasting,
+    ) -> Result<(), OutcomeError> {
+        let rejected = self.layout.rejected();
+        let sealed;
+        let content = if self.seal_rejected {
+            sealed = self.keyring.recipient().seal(document.expose_secret())?;
+            &sealed[..]
+        } else {
+            document.expose_secret()
+        };
+        let note = notes::to_json(reason);
+        for base in names(file, id) {
+            let (path, reason) = (rejected.join(&base), rejected.join(format!("{base}{REASON}")));
+            match create_new_unsynced(&path, content, PRIVATE) {
+                Err(error) if error.is_already_there() && !self.is_same(&path, document)? => continue,
+                Err(error) if !error.is_already_there() => return Err(error.into()),
+                _ => {}
+            }
+            match create_new_unsynced(&reason, &note, PRIVATE) {
+                // The name is another's whose document was the same; ours is left beside it.
+                Err(error) if error.is_already_there() && !is_of(&reason, id) => continue,
+                Err(error) if !error.is_already_there() => return Err(error.into()),
+                _ => {}
+            }
+            if lasting == Lasting::Now {
+                sync(&path, &rejected)?;
+                sync(&reason, &rejected)?;
+            }
+            return Ok(());
+        }
+        Err(taken(&rejected).into())
+    }
+
+    /// Whether a file that is there already is this document: an earlier try got as far as this.
+    fn is_same(&self, path: &Path, document: &SecretBytes) -> Result<bool, OutcomeError> {
+        let Ok(there) = read_private(path, 2 * SEALED_AT_MOST) else { return Ok(false) };
+        if !crate::sealed::is_sealed(&there) {
+            return Ok(SecretBytes::from(there).equals(document));
+        }
+        Ok(self.keyring.identity()?.open(&there, SEALED_AT_MOST).is_ok_and(|there| there.equals(document)))
+    }
+
+    /// Moves a claimed file aside that may not be read, with the reason; sealed, if it is one of ours that can be. Whether
+    /// it is still there, for the caller to remove.
+    pub(super) fn unread(
+        &self,
+        claimed: &Claimed,
+        directory: &File,
+        (refusal, at): (&Refusal, Timestamp),
+    ) -> Result<bool, OutcomeError> {
+        let entry = Path::new(&claimed.entry);
+        if self.seal_rejected
+            && let Some(content) = claim::read_to_seal(directory, entry, SEALED_AT_MOST)
+        {
+            self.rejected((claimed.id, &claimed.name), &content, (refusal, at), Lasting::Later)?;
+            return Ok(true);
+        }
+        let reason = Reason { intent: claimed.id, file: &claimed.name, refusal, at, sealed: false };
+        self.move_aside(claimed, &notes::to_json(&reason))?;
+        Ok(false)
+    }
+
+    /// The reason first: the claim stays until it is there.
+    fn move_aside(&self, claimed: &Claimed, note: &[u8]) -> Result<(), FileError> {
+        let from = self.layout.claimed().join(&claimed.entry);
+        narrow(&from);
+        let rejected = self.layout.rejected();
+        for base in names(&claimed.name, claimed.id) {
+            let (path, reason) = (rejected.join(&base), rejected.join(format!("{base}{REASON}")));
+            match create_new_unsynced(&reason, note, PRIVATE) {
+                Err(error) if error.is_already_there() && !is_of(&reason, claimed.id) => continue,
+                Err(error) if !error.is_already_there() => return Err(error),
+                _ => {}
+            }
+            match renameat_with(CWD, &from, CWD, &path, RenameFlags::NOREPLACE) {
+                Ok(()) => {
+                    sync(&reason, &rejected)?;
+                    return sync_directory(&self.layout.claimed());
+                }
+                Err(rustix::io::Errno::EXIST) => {
+                    std::fs::remove_file(&reason).map_err(|error| io_error(&reason, error))?;
+                }
+                Err(error) => return Err(io_error(&path, error.into())),
+            }
+        }
+        Err(taken(&rejected))
+    }
+
+    /// Whether a claimed file's outcome is written already: its reason stands in `rejected/`.
+    pub(super) fn has_reason(&self, claimed: &Claimed) -> bool {
+        let rejected = self.layout.rejected();
+        names(&claimed.name, claimed.id).iter().any(|base| is_of(&rejected.join(format!("{base}{REASON}")), claimed.id))
+    }
 }
 
-/// Moves a claimed file that was rejected aside, with its reason, once however often it is asked to.
-pub(super) fn reject_claimed(
-    layout: &Layout,
-    claimed: &Claimed,
-    refusal: &Refusal,
-    at: Timestamp,
-) -> Result<(), FileError> {
-    let reason = Reason { intent: claimed.id, file: &claimed.name, refusal, at };
-    let from = layout.claimed().join(&claimed.entry);
-    let narrow = std::fs::symlink_metadata(&from).is_ok_and(|status| {
+/// The names that an outcome may have: the file's, and where that is taken by another, one of its own.
+fn names(file: &str, id: Uuid) -> [String; 2] {
+    [file.to_owned(), format!("{file}.{id}")]
+}
+
+/// Takes from group and others what they may do with a file of ours.
+fn narrow(path: &Path) {
+    let is_ours = std::fs::symlink_metadata(path).is_ok_and(|status| {
         use std::os::unix::fs::MetadataExt;
         // The mode of a file with other names is theirs too.
         status.is_file() && status.nlink() == 1
     });
-    if narrow {
+    if is_ours {
         // Best effort: the directory is private in any case.
-        let _ = chmodat(CWD, &from, Mode::from_raw_mode(PRIVATE), AtFlags::empty());
+        let _ = chmodat(CWD, path, Mode::from_raw_mode(PRIVATE), AtFlags::empty());
     }
-    place(
-        &layout.rejected(),
-        &claimed.name,
-        ".reason.json",
-        claimed.id,
-        &to_json(&reason),
-        |path| match renameat_with(CWD, &from, CWD, path, RenameFlags::NOREPLACE) {
-            Ok(()) => Ok(true),
-            Err(rustix::io::Errno::EXIST) => Ok(false),
-            Err(error) => Err(io_error(path, error.into())),
-        },
-    )?;
-    sync_directory(&layout.rejected())?;
-    sync_directory(&layout.claimed())
-}
-
-/// Writes `NAME` with `suffix` into a directory and has `companion` put what belongs to it at `NAME`; where either name
-/// is taken by another, `NAME.INTENT` is used for both.
-fn place(
-    directory: &Path,
-    name: &str,
-    suffix: &str,
-    intent: Uuid,
-    note: &[u8],
-    companion: impl Fn(&Path) -> Result<bool, FileError>,
-) -> Result<(), FileError> {
-    for base in [name.to_owned(), format!("{name}.{intent}")] {
-        let path = directory.join(format!("{base}{suffix}"));
-        let ours = match create_new(&path, note, PRIVATE) {
-            Err(error) if error.is_already_there() => is_of(&path, intent),
-            other => other.map(|()| true)?,
-        };
-        if ours && companion(&directory.join(&base))? {
-            return Ok(());
-        }
-        if ours {
-            std::fs::remove_file(&path).map_err(|error| io_error(&path, error))?;
-        }
-    }
-    Err(io_error(directory, io::ErrorKind::AlreadyExists.into()))
 }
 
 /// Whether a receipt or a reason is an intent's.
@@ -163,51 +272,21 @@ fn is_of(path: &Path, intent: Uuid) -> bool {
         .is_some_and(|note| note.intent == intent)
 }
 
+fn sync(file: &Path, directory: &Path) -> Result<(), FileError> {
+    File::open(file).and_then(|file| file.sync_all()).map_err(|error| io_error(file, error))?;
+    sync_directory(directory)
+}
+
+/// Brings to the disk what was written with [`Lasting::Later`].
+pub(super) fn settle(layout: &Layout) -> Result<(), FileError> {
+    let root = layout.root();
+    File::open(root).and_then(|root| sync_file_system(&root)).map_err(|error| io_error(root, error))
+}
+
+fn taken(directory: &Path) -> FileError {
+    io_error(directory, io::ErrorKind::AlreadyExists.into())
+}
+
 fn io_error(path: &Path, source: io::Error) -> FileError {
-    FileError::Io { action: "write the outcome to", path: path.to_owned(), source }
-}
-
-fn to_json(note: &impl Serialize) -> Vec<u8> {
-    let mut json =
-        serde_json::to_vec_pretty(note).unwrap_or_else(|_| unreachable!("a note has string keys and plain values"));
-    json.push(b'\n');
-    json
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::{super::refusal::Kind, *};
-
-    fn names(path: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(path)
-            .expect("a directory")
-            .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn a_rejected_document_is_left_once_and_never_over_another() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let layout = Layout::new(dir.path().join("drop"));
-        layout.prepare().expect("a layout");
-        let refusal = Refusal::new(Kind::Schema, "no");
-        let document = SecretBytes::new(b"{}".to_vec());
-        let other = SecretBytes::new(b"[]".to_vec());
-        let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        for _ in 0..2 {
-            reject_document(&layout, (first, "a.json"), &document, &refusal, Timestamp::UNIX_EPOCH).expect("left");
-            reject_document(&layout, (second, "a.json"), &other, &refusal, Timestamp::UNIX_EPOCH).expect("left");
-        }
-        let unique = format!("a.json.{second}");
-        assert_eq!(
-            names(&layout.rejected()),
-            ["a.json", &unique, &format!("{unique}.reason.json"), "a.json.reason.json"]
-        );
-        assert_eq!(fs::read(layout.rejected().join("a.json")).expect("kept"), b"{}");
-        assert_eq!(fs::read(layout.rejected().join(unique)).expect("kept"), b"[]");
-    }
+    FileError::Io { action: "write the outcome to", path: PathBuf::from(path), source }
 }

@@ -10,10 +10,11 @@ use super::{
     intent::{Effect, Held, Intent, Journaled, Operation, Sent},
     journal::now,
     plan::{Body, Obstacle},
+    queue::Waiting,
     reconcile::{Unanswered, Verdict, reconcile},
-    upstream::{Progress, Upstream, Waiting},
+    upstream::{Progress, Upstream},
 };
-use crate::{audit::Outcome, principals::Session};
+use crate::{audit::Outcome, failpoint::failpoint, principals::Session};
 
 impl Upstream {
     /// Goes on with what may have been sent.
@@ -22,27 +23,25 @@ impl Upstream {
         let session = match self.planner.principals.session(&owner).await {
             Ok(session) => session,
             // Refused or not, what was sent has to be known first.
-            Err(error) => return self.wait(Some(owner), Obstacle::Later(error.to_string())).await,
+            Err(error) => {
+                let waiting = self.put_off(Some(&owner), Obstacle::Later(error.to_string())).await;
+                return Ok(Progress::Unknown(waiting));
+            }
         };
         let listed = match self.planner.list(&session).await {
             Ok(listed) => listed,
-            Err(Obstacle::Refused(refusal)) => return self.wait(Some(owner), Obstacle::Later(refusal.reason)).await,
-            Err(obstacle) => return self.wait(Some(owner), obstacle).await,
+            Err(obstacle) => return Ok(Progress::Unknown(self.put_off(Some(&owner), obstacle).await)),
         };
         let creation = match &intent.state.operation {
             Operation::Create(creation) => creation,
             Operation::Delete { id } if listed.iter().all(|one| one.id != *id) => {
-                let id = *id;
-                return self.acknowledge(intent, Effect::Deleted, id).await;
+                let (id, sent) = (*id, intent.state.clone());
+                return self.acknowledge(intent, sent, Effect::Deleted, id).await;
             }
             // To send these again does no harm.
             Operation::Replace { .. } | Operation::Delete { .. } => {
                 self.journal.advance(intent, Journaled {}).await?;
-                return Ok(Progress::Waiting(Waiting {
-                    owner: Some(owner),
-                    after: Some(Duration::ZERO),
-                    problem: None,
-                }));
+                return Ok(Progress::Waiting(Waiting { after: Some(Duration::ZERO), problem: None }));
             }
         };
         let waited = Timestamp::now().duration_since(intent.state.sent_at);
@@ -54,10 +53,11 @@ impl Upstream {
             attempt: intent.state.attempt,
         };
         match reconcile(&unanswered, &listed, self.settle) {
-            Verdict::Adopt(id) => self.acknowledge(intent, Effect::Adopted, id).await,
-            Verdict::Wait(after) => {
-                Ok(Progress::Waiting(Waiting { owner: Some(owner), after: Some(after), problem: None }))
+            Verdict::Adopt(id) => {
+                let sent = intent.state.clone();
+                self.acknowledge(intent, sent, Effect::Adopted, id).await
             }
+            Verdict::Wait(after) => Ok(Progress::Unknown(Waiting { after: Some(after), problem: None })),
             Verdict::Resend => self.resend(intent, &session).await,
             Verdict::Hold(candidates) => {
                 let slip = &intent.slip;
@@ -66,6 +66,7 @@ impl Upstream {
                 self.settled(slip, &intent.state, None, Outcome::Failed, because)?;
                 let sent = intent.state.clone();
                 self.journal.advance(intent, Held { sent, candidates }).await?;
+                failpoint!("recover.held");
                 self.tell("held", None);
                 Ok(Progress::Held)
             }
@@ -86,7 +87,9 @@ impl Upstream {
         let again = Sent { sent_at: now(), attempt: intent.state.attempt + 1, ..intent.state.clone() };
         tracing::warn!(intent = %intent.slip.id, attempt = again.attempt, "a create did not appear: sent again");
         self.begin(&intent.slip, &again).await?;
+        failpoint!("recover.begun");
         let intent = self.journal.advance(intent, again).await?;
+        failpoint!("recover.sent_again");
         Box::pin(self.send(intent, Some(&Body::of(&whole)), session)).await
     }
 }

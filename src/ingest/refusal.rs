@@ -47,6 +47,8 @@ pub(super) enum Kind {
     Tray,
     /// It comes out of a backup, and may have been sent since.
     Restored,
+    /// A person did not want it done.
+    Discarded,
 }
 
 impl Kind {
@@ -59,6 +61,7 @@ impl Kind {
             Self::Schema => "the document breaks its service's schema",
             Self::Policy => "the update needs a full read that is not permitted",
             Self::Tray => "Tray refused it",
+            Self::Discarded => "a person discarded it",
             Self::Restored => "it comes out of a backup and may have been sent since",
         }
     }

@@ -2,31 +2,38 @@
 //! again after a crash, each of it ends the same.
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{
     intake::LocalError,
-    intent::{Acked, Effect, Follows, Intent, Operation, Rejected, Sent, Slip},
-    journal::now,
-    outcome,
+    intent::{Acked, Duplicate, Effect, End, Ended, Final, Follows, Intent, Operation, Rejected, Sent, Slip},
+    journal::{Accepted, LineEnd, now},
+    outcome::Lasting,
     refusal::Refusal,
     upstream::{Progress, Upstream},
 };
 use crate::{
     audit::{Action, Event, Outcome, Target},
     authentication::{AuthenticationId, Owner},
+    failpoint::failpoint,
     requests::PartRequest,
     vault::{GoneReason, State, Write},
 };
 
 impl Upstream {
-    pub(super) async fn acknowledge(
+    pub(super) async fn acknowledge<S>(
         &self,
-        intent: Intent<Sent>,
+        intent: Intent<S>,
+        sent: Sent,
         effect: Effect,
         authentication: AuthenticationId,
-    ) -> Result<Progress, LocalError> {
-        let sent = intent.state.clone();
+    ) -> Result<Progress, LocalError>
+    where
+        Acked: Follows<S>,
+    {
+        failpoint!("settle.answered");
         let acked = self.journal.advance(intent, Acked { sent, effect, authentication, settled_at: now() }).await?;
+        failpoint!("settle.acked");
         self.accept(acked).await
     }
 
@@ -40,19 +47,54 @@ impl Upstream {
             Effect::Deleted => "deleted",
         };
         self.settled(&intent.slip, sent, Some(*authentication), Outcome::Done, because)?;
+        failpoint!("settle.recorded");
         if let Err(error) = self.planner.cache.write(changes(sent, *authentication, *settled_at)).await {
             // The next synchronisation finds it.
             tracing::warn!(intent = %intent.slip.id, %error, "the cache does not know of it yet");
         }
-        outcome::write_receipt(&self.layout, &intent)?;
+        failpoint!("settle.cached");
+        if intent.slip.line.is_none() {
+            self.outcomes.accepted(&intent.slip, &intent.state)?;
+        }
+        failpoint!("settle.receipt_written");
         tracing::info!(
             intent = %intent.slip.id, file = ?intent.slip.file, %authentication, ?effect, "a document was accepted"
         );
         let (effect, authentication, owner) = (*effect, *authentication, sent.owner.clone());
-        self.journal.finish(intent).await?;
+        self.finish(intent).await?;
         self.tell(effect.as_str(), Some(authentication));
         // A queue that is full is one that leads to a synchronisation anyway.
         let _ = self.sync.try_send(PartRequest::Owner(owner));
+        Ok(Progress::Accepted)
+    }
+
+    /// Takes a copy of what was accepted for what it is: nothing is done again.
+    pub(super) async fn repeat<S>(
+        &self,
+        intent: Intent<S>,
+        of: Uuid,
+        authentication: Option<AuthenticationId>,
+    ) -> Result<Progress, LocalError>
+    where
+        Duplicate: Follows<S>,
+    {
+        let duplicate = self.journal.advance(intent, Duplicate { of, authentication, at: now() }).await?;
+        failpoint!("settle.duplicate");
+        self.note_duplicate(duplicate).await
+    }
+
+    /// Writes the receipt of a copy. Begun again after a crash, it ends the same.
+    pub(super) async fn note_duplicate(&self, intent: Intent<Duplicate>) -> Result<Progress, LocalError> {
+        let slip = &intent.slip;
+        let target = Target { authentication: intent.state.authentication, ..Target::intent(slip.id) };
+        let event = Event::new(Action::Settle, Outcome::Done).on(target);
+        self.audit.record(&event.because("a copy of one that was accepted: nothing was done"))?;
+        if slip.line.is_none() {
+            self.outcomes.duplicate(slip, &intent.state)?;
+        }
+        tracing::info!(intent = %slip.id, file = ?slip.file, of = %intent.state.of, "a copy of a document was dropped");
+        self.finish(intent).await?;
+        self.tell("duplicate", None);
         Ok(Progress::Accepted)
     }
 
@@ -69,18 +111,73 @@ impl Upstream {
         let target = Target { owner, ..Target::intent(intent.slip.id) };
         self.audit.record(&Event::new(Action::Reject, Outcome::Refused).on(target).because(refusal.kind.clause()))?;
         let rejected = self.journal.advance(intent, Rejected { refusal, at: now() }).await?;
+        failpoint!("settle.rejected");
         self.leave(rejected).await
     }
 
     /// Leaves what was rejected, with its reason. Begun again after a crash, it ends the same.
     pub(super) async fn leave(&self, intent: Intent<Rejected>) -> Result<Progress, LocalError> {
-        let document = self.journal.document(&intent.slip).await?;
         let (slip, Rejected { refusal, at }) = (&intent.slip, &intent.state);
-        outcome::reject_document(&self.layout, (slip.id, &slip.file), &document, refusal, *at)?;
+        if slip.line.is_none() {
+            let document = self.journal.document(slip).await?;
+            self.outcomes.rejected((slip.id, &slip.file), &document, (refusal, *at), Lasting::Now)?;
+        }
+        failpoint!("settle.reason_written");
         tracing::warn!(intent = %slip.id, file = ?slip.file, because = refusal.kind.clause(), "a document was rejected");
-        self.journal.finish(intent).await?;
+        self.finish(intent).await?;
         self.tell("rejected", None);
         Ok(Progress::Rejected)
+    }
+
+    /// Takes an intent out of the journal; with the last line of a file of many, the file's outcome is written.
+    async fn finish<S: Final>(&self, intent: Intent<S>) -> Result<(), LocalError>
+    where
+        Ended: Follows<S>,
+    {
+        let ended = self.journal.finish(intent).await?;
+        failpoint!("settle.finished");
+        match ended {
+            Some(bulk) => self.end_bulk(bulk).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the outcome of a file of many, if a crash came between the end of its last line and that.
+    pub(super) async fn end_bulk_if_due(&self, bulk: Uuid) -> Result<(), LocalError> {
+        if self.journal.is_at_end(bulk).await? { self.end_bulk(bulk).await } else { Ok(()) }
+    }
+
+    /// Writes the outcome of a file of many whose lines are all at their end. Begun again after a crash, it ends the same.
+    async fn end_bulk(&self, bulk: Uuid) -> Result<(), LocalError> {
+        let lines = self.journal.lines(bulk).await?;
+        let mut rejected = Vec::new();
+        for LineEnd { slip, end } in &lines {
+            if matches!(end, End::Rejected(_)) {
+                rejected.push(self.journal.document(slip).await?);
+            }
+        }
+        self.outcomes.bulk(bulk, &lines, &rejected)?;
+        failpoint!("settle.bulk_written");
+        Ok(self.journal.finish_lines(bulk).await?)
+    }
+
+    /// The document of which this one is a copy that must not be done again: one that was accepted within the window, and
+    /// whose authentication is still there, or one that is held.
+    pub(super) async fn original(&self, slip: &Slip) -> Result<Option<(Uuid, Option<AuthenticationId>)>, LocalError> {
+        let Some(fingerprint) = slip.fingerprint else { return Ok(None) };
+        let accepted = self.journal.accepted_copy(fingerprint, self.duplicate_window).await?;
+        if let Some(Accepted { intent, authentication }) = accepted
+            && (slip.action == Some(super::document::Action::Delete) || !self.is_gone(authentication))
+        {
+            return Ok(Some((intent, Some(authentication))));
+        }
+        let held = self.journal.held_copy(fingerprint).await?;
+        Ok(held.filter(|held| *held != slip.id).map(|held| (held, None)))
+    }
+
+    fn is_gone(&self, id: AuthenticationId) -> bool {
+        let record = self.planner.cache.record(id).ok().flatten();
+        record.is_some_and(|record| record.gone.is_some())
     }
 
     pub(super) fn settled(

@@ -1,36 +1,46 @@
 //! Brings intents on: plans, records, commits, sends once. How it goes on from there is `recover`'s and `settle`'s.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::{
     document::Document,
     intake::LocalError,
     intent::{Effect, Intent, Journaled, Operation, Sent, Slip, Unfinished},
     journal::{Journal, JournalError},
-    layout::Layout,
+    outcome::Outcomes,
     plan::{Body, Obstacle, Plan, Planner},
+    queue::Waiting,
     settle::target,
+    turns::Turns,
 };
 use crate::{
     audit::{Action, AuditLog, Event, Outcome},
     authentication::{AuthenticationId, Owner},
+    failpoint::failpoint,
     feed::{Feed, Happening},
     principals::Session,
     requests::PartRequest,
+    status::Problem,
     tray::{Class, NewAuthentication, Replacement, TrayError},
 };
+
+/// How soon to try again when another of the same owner is under way, which is known only by now.
+const TURN: Duration = Duration::from_millis(100);
 
 /// What delivers.
 pub(super) struct Upstream {
     pub(super) planner: Planner,
     pub(super) journal: Journal,
-    pub(super) layout: Layout,
+    pub(super) outcomes: Outcomes,
     pub(super) audit: AuditLog,
     pub(super) sync: mpsc::Sender<PartRequest>,
     pub(super) feed: Feed,
     pub(super) settle: Duration,
+    pub(super) duplicate_window: Duration,
+    pub(super) turns: Turns,
 }
 
 /// How far an intent came.
@@ -42,39 +52,45 @@ pub(super) enum Progress {
     Rejected,
     /// For a person.
     Held,
-    /// Another of the same owner comes first.
-    Behind,
-    /// Not yet.
+    /// Not yet, and nothing of it was sent.
     Waiting(Waiting),
-}
-
-/// Why an intent is not finished.
-#[derive(Debug, Default)]
-pub(super) struct Waiting {
-    /// Whose later intents wait with it.
-    pub(super) owner: Option<Owner>,
-    /// What is in the way, if something is.
-    pub(super) problem: Option<String>,
-    /// When to go on; `None` after a time that grows.
-    pub(super) after: Option<Duration>,
+    /// It may have been sent, and that is not known yet.
+    Unknown(Waiting),
 }
 
 impl Upstream {
-    /// Goes on with an intent. `busy` are the keys of owners that have an earlier one waiting.
+    /// Goes on with the intent of an id.
     ///
     /// # Errors
     /// Something on this host is in the way; the intent is as the journal has it.
-    pub(super) async fn resume(&self, intent: Unfinished, busy: &BTreeSet<String>) -> Result<Progress, LocalError> {
-        match intent {
-            Unfinished::Journaled(intent) => self.deliver(intent, busy).await,
-            Unfinished::Sent(intent) => self.recover(intent).await,
-            Unfinished::Acked(intent) => self.accept(intent).await,
-            Unfinished::Rejected(intent) => self.leave(intent).await,
-            Unfinished::Held(_) => Ok(Progress::Held),
+    pub(super) async fn go_on(&self, id: Uuid) -> Result<Progress, LocalError> {
+        match self.journal.intent(id).await? {
+            Some(intent) => self.resume(intent).await,
+            // Somebody has settled it.
+            None => Ok(Progress::Rejected),
         }
     }
 
-    async fn deliver(&self, intent: Intent<Journaled>, busy: &BTreeSet<String>) -> Result<Progress, LocalError> {
+    async fn resume(&self, intent: Unfinished) -> Result<Progress, LocalError> {
+        let id = intent.slip().id;
+        let progress = match intent {
+            Unfinished::Journaled(intent) => self.deliver(intent).await,
+            Unfinished::Sent(intent) => self.recover(intent).await,
+            Unfinished::Acked(intent) => self.accept(intent).await,
+            Unfinished::Rejected(intent) => self.leave(intent).await,
+            Unfinished::Duplicate(intent) => self.note_duplicate(intent).await,
+            // A line that waits for the others of its file is at its end.
+            Unfinished::Ended(_) => Ok(Progress::Accepted),
+            Unfinished::Held(_) => Ok(Progress::Held),
+        };
+        // What may have been sent keeps its turn: to create beside it would make the listing say less.
+        if !matches!(progress, Ok(Progress::Unknown(_)) | Err(_)) {
+            self.turns.end(id);
+        }
+        progress
+    }
+
+    async fn deliver(&self, intent: Intent<Journaled>) -> Result<Progress, LocalError> {
         let bytes = self.journal.document(&intent.slip).await?;
         let document = match Document::parse(&bytes) {
             Ok(document) => document,
@@ -84,8 +100,11 @@ impl Upstream {
             Ok(owner) => owner,
             Err(obstacle) => return self.obstructed(intent, None, obstacle).await,
         };
-        if busy.contains(owner.key()) {
-            return Ok(Progress::Behind);
+        if !self.turns.begin(intent.slip.id, intent.slip.lane.of_owner(&owner)) {
+            return Ok(Progress::Waiting(Waiting { problem: None, after: Some(TURN) }));
+        }
+        if let Some((of, authentication)) = self.original(&intent.slip).await? {
+            return self.repeat(intent, of, authentication).await;
         }
         let session = match self.planner.principals.session(&owner).await {
             Ok(session) => session,
@@ -93,8 +112,11 @@ impl Upstream {
         };
         match self.planner.plan(&document, &owner, &session).await {
             Ok(Plan { sent, body }) => {
+                failpoint!("deliver.planned");
                 self.begin(&intent.slip, &sent).await?;
+                failpoint!("deliver.begun");
                 let intent = self.journal.advance(intent, sent).await?;
+                failpoint!("deliver.sent");
                 self.send(intent, body.as_ref(), &session).await
             }
             Err(obstacle) => self.obstructed(intent, Some(owner), obstacle).await,
@@ -111,7 +133,10 @@ impl Upstream {
         session: &Session,
     ) -> Result<Progress, LocalError> {
         match self.call(&intent.state.operation, body, session).await {
-            Ok((effect, id)) => self.acknowledge(intent, effect, id).await,
+            Ok((effect, id)) => {
+                let sent = intent.state.clone();
+                self.acknowledge(intent, sent, effect, id).await
+            }
             Err(error) => self.failed(intent, &error).await,
         }
     }
@@ -162,14 +187,11 @@ impl Upstream {
         match Obstacle::of_call(error) {
             _ if error.class == Class::UnknownOutcome => self.recover(intent).await,
             // This attempt did nothing; what an earlier one did is still not known.
-            Obstacle::Refused(refusal) if intent.state.attempt > 1 => {
-                self.wait(Some(owner), Obstacle::Later(refusal.reason)).await
-            }
-            obstacle if intent.state.attempt > 1 => self.wait(Some(owner), obstacle).await,
+            obstacle if intent.state.attempt > 1 => Ok(Progress::Unknown(self.put_off(Some(&owner), obstacle).await)),
             Obstacle::Refused(refusal) => self.refuse(intent, Some(owner), refusal).await,
             obstacle => {
                 self.journal.advance(intent, Journaled {}).await?;
-                self.wait(Some(owner), obstacle).await
+                Ok(Progress::Waiting(self.put_off(Some(&owner), obstacle).await))
             }
         }
     }
@@ -182,12 +204,13 @@ impl Upstream {
     ) -> Result<Progress, LocalError> {
         match obstacle {
             Obstacle::Refused(refusal) => self.refuse(intent, owner, refusal).await,
-            obstacle => self.wait(owner, obstacle).await,
+            obstacle => Ok(Progress::Waiting(self.put_off(owner.as_ref(), obstacle).await)),
         }
     }
 
-    pub(super) async fn wait(&self, owner: Option<Owner>, obstacle: Obstacle) -> Result<Progress, LocalError> {
-        let problem = match (obstacle, &owner) {
+    /// What an obstacle means for when to go on; a token that Tray does not accept is forgotten.
+    pub(super) async fn put_off(&self, owner: Option<&Owner>, obstacle: Obstacle) -> Waiting {
+        let what = match (obstacle, owner) {
             (Obstacle::TokenRejected, Some(rejected)) => {
                 if let Err(error) = self.planner.principals.token_rejected(rejected, None).await {
                     tracing::warn!(%error, "a rejected token could not be forgotten");
@@ -198,7 +221,7 @@ impl Upstream {
             (Obstacle::Later(problem), _) => problem,
             (Obstacle::Refused(refusal), _) => refusal.reason,
         };
-        Ok(Progress::Waiting(Waiting { owner, problem: Some(problem), after: None }))
+        Waiting { problem: Some(Problem { what, hint: None }), after: None }
     }
 
     /// Records what is about to be sent, on stable storage.

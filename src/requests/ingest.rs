@@ -25,6 +25,20 @@ pub enum IngestRequest {
     Open(String, Answer<SecretBytes>),
 }
 
+impl IngestRequest {
+    /// Answers that it is not done.
+    pub fn refuse(self, refusal: IngestRefusal) {
+        // Nobody may be waiting for it.
+        let _ = match self {
+            Self::List(answer) => answer.send(Err(refusal)).is_ok(),
+            Self::Show(_, answer) => answer.send(Err(refusal)).is_ok(),
+            Self::Settle(_, _, answer) => answer.send(Err(refusal)).is_ok(),
+            Self::Plan(_, answer) => answer.send(Err(refusal)).is_ok(),
+            Self::Open(_, answer) => answer.send(Err(refusal)).is_ok(),
+        };
+    }
+}
+
 /// What a person has decided about a document that is not finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -80,6 +94,8 @@ pub enum IntentState {
     Rejected,
     /// It may have been done, and the listing can't tell: a person decides.
     Held,
+    /// A line of many at its end, whose file's other lines are not all yet.
+    Ended,
     /// Its row in the journal does not open.
     Damaged,
 }

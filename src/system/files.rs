@@ -140,7 +140,7 @@ fn read_owned(path: &Path, limit: u64, at_most: u32) -> Result<Zeroizing<Vec<u8>
 /// synced, renamed, and the directory synced. Whoever opens `path` finds the old content whole or the new.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     let temporary = Temporary::write(path, mode, |file| file.write_all(content))?;
-    std::fs::rename(&temporary.0, path).map_err(FileError::io("replace", path))?;
+    std::fs::rename(&temporary.path, path).map_err(FileError::io("replace", path))?;
     sync_directory(parent(path))
 }
 
@@ -160,9 +160,19 @@ pub fn create_new_with(
 ) -> Result<(), FileError> {
     let temporary = Temporary::write(path, mode, write)?;
     // link(2), and not a rename: it fails where the name is taken.
-    std::fs::hard_link(&temporary.0, path).map_err(FileError::io("create", path))?;
+    std::fs::hard_link(&temporary.path, path).map_err(FileError::io("create", path))?;
     drop(temporary);
     sync_directory(parent(path))
+}
+
+/// As [`create_new`], without waiting for the disk: for many files at once, with one
+/// [`sync_file_system`](super::overwrite::sync_file_system) after them.
+///
+/// # Errors
+/// As [`create_new`].
+pub fn create_new_unsynced(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+    let temporary = Temporary::create(path, mode, |file| file.write_all(content))?;
+    std::fs::hard_link(&temporary.path, path).map_err(FileError::io("create", path))
 }
 
 /// Makes sure of a file of ours for somebody else to open (SQLite): it is created empty with mode 0600, or it
@@ -259,6 +269,15 @@ pub fn private_directory(path: &Path) -> Result<(), FileError> {
     check_access(path, &status, &[us()], 0o755)
 }
 
+/// Makes sure of a directory that others deliver to: as [`private_directory`], or its group may write to it as well, if its
+/// sticky bit keeps them from each other's files (`chmod 1770`).
+pub fn shared_directory(path: &Path) -> Result<(), FileError> {
+    create_missing(path)?;
+    let (_, status) = open_checked(path, OFlags::RDONLY | OFlags::DIRECTORY, FileType::Directory)?;
+    let is_sticky = Mode::from_raw_mode(status.st_mode).contains(Mode::SVTX);
+    check_access(path, &status, &[us()], if is_sticky { 0o775 } else { 0o755 })
+}
+
 /// Makes sure of a directory that others may pass through to what is in it (a socket): it is created with mode 0755, its
 /// parent being there, or it is owned by us or root and writable by nobody else.
 pub fn public_directory(path: &Path) -> Result<(), FileError> {
@@ -288,10 +307,19 @@ pub fn sync_directory(path: &Path) -> Result<(), FileError> {
 }
 
 /// A file beside the one that it will become; removed when dropped, unless it was renamed away.
-struct Temporary(PathBuf);
+struct Temporary {
+    path: PathBuf,
+    file: File,
+}
 
 impl Temporary {
     fn write(target: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<Self, FileError> {
+        let temporary = Self::create(target, mode, write)?;
+        temporary.file.sync_all().map_err(FileError::io("write", target))?;
+        Ok(temporary)
+    }
+
+    fn create(target: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<Self, FileError> {
         let failed = || FileError::io("write", target);
         let name = target.file_name().ok_or_else(|| failed()(io::ErrorKind::InvalidInput.into()))?;
         let random = getrandom::u64().map_err(|error| failed()(io::Error::other(error)))?;
@@ -299,12 +327,10 @@ impl Temporary {
 
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = open(&path, flags, Mode::from_raw_mode(0o600)).map_err(|error| failed()(error.into()))?;
-        let temporary = Self(path);
-        let mut file = File::from(file);
-        write(&mut file)
+        let mut temporary = Self { path, file: File::from(file) };
+        write(&mut temporary.file)
             // The mode that was asked for, whatever the umask.
-            .and_then(|()| fchmod(&file, Mode::from_raw_mode(mode)).map_err(Into::into))
-            .and_then(|()| file.sync_all())
+            .and_then(|()| fchmod(&temporary.file, Mode::from_raw_mode(mode)).map_err(Into::into))
             .map_err(failed())?;
         Ok(temporary)
     }
@@ -313,7 +339,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         // After a rename there is nothing of that name; another failure leaves a private file, no more.
-        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 

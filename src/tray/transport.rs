@@ -137,6 +137,12 @@ impl Tray {
         }
     }
 
+    /// Whether Tray is asked and answers, as far as is known.
+    pub fn is_answering(&self) -> bool {
+        let standing = self.standing();
+        !standing.offline && standing.hosts.iter().all(|host| host.circuit == super::Circuit::Closed)
+    }
+
     /// Tells when the circuit of a host has changed; how it is now, [`standing`](Self::standing) says. That the time
     /// of an open one is over is told when the first call comes after it.
     pub fn changes(&self) -> watch::Receiver<()> {

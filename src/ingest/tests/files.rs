@@ -25,6 +25,7 @@ async fn hostile_files_are_refused_without_being_read() {
     host.deliver("large", vec![b' '; 1024 * 1024 + 1]);
     host.deliver_json("open", &host.create_document("open"));
     fs::create_dir(drop.join("directory")).expect("made");
+    fs::create_dir(drop.join("lost+found")).expect("made");
     host.deliver("\u{1b}[2J\n", "{}");
     // Delivered narrow, opened afterwards: it may have been claimed by then, so it is made wide before.
     let wide = drop.join(".wide");
@@ -37,6 +38,7 @@ async fn hostile_files_are_refused_without_being_read() {
         ("hard", "the file has other names (hard links)"),
         ("fifo", "it is a FIFO"),
         ("socket", "it is a socket"),
+        ("directory", "it is a directory"),
         ("large", "the file is larger than 1048576 bytes"),
         ("wide", "others may write to the file"),
     ] {
@@ -45,8 +47,9 @@ async fn hostile_files_are_refused_without_being_read() {
     }
     assert_eq!(host.reason("\u{1b}[2J\n").await["kind"], "document");
     assert_eq!(host.receipt("open").await["outcome"], "created");
-    assert!(drop.join("directory").is_dir());
+    assert!(drop.join("rejected/directory").is_dir() && drop.join("lost+found").is_dir());
     assert_eq!(mode(&drop.join("rejected/wide")), 0o600);
+    assert_eq!(host.opened("wide"), host.create_document("wide").to_string().into_bytes(), "sealed, not read");
     assert_eq!(mode(&secret), 0o640, "the mode of a file with other names stays");
     assert_eq!(host.created().len(), 1);
     running.stop().await;

@@ -58,7 +58,8 @@ async fn a_document_that_breaks_its_schema_is_left_with_the_place_and_never_sent
     assert!(text.contains("/credentials/consumer_secret: type"), "{text}");
     let kept = host.drop().join("rejected/netsuite.json");
     assert_eq!(mode(&kept), 0o600);
-    assert_eq!(serde_json::from_slice::<Value>(&fs::read(kept).expect("kept")).expect("JSON"), document);
+    assert!(crate::sealed::is_sealed(&fs::read(kept).expect("kept")) && reason["sealed"] == true);
+    assert_eq!(serde_json::from_slice::<Value>(&host.opened("netsuite.json")).expect("JSON"), document);
     assert_eq!(host.emulator.world().requests(Call::CreateAuthentication), 0);
     running.stop().await;
     host.assert_nothing_leaked();
@@ -144,6 +145,7 @@ async fn an_upsert_creates_and_then_updates() {
     assert_eq!(one.credentials, json!({"access_token": "second"}));
 
     host.create("Acme").await;
+    upsert["credentials"]["access_token"] = json!("third");
     host.deliver_json("third.json", &upsert);
     assert_eq!(host.reason("third.json").await["reason"], "2 authentications have that owner, environment and name");
     running.stop().await;
@@ -159,6 +161,9 @@ async fn a_delete_deletes() {
     assert_eq!(host.receipt("delete.json").await["outcome"], "deleted");
     assert!(host.emulator.world().authentication(made.id).is_none());
     host.deliver_json("again.json", &delete);
-    assert_eq!(host.reason("again.json").await["pointer"], "/authenticationId");
+    assert_eq!(host.receipt("again.json").await["outcome"], "duplicate");
+    let other = json!({"version": 1, "action": "delete", "authenticationId": uuid::Uuid::new_v4()});
+    host.deliver_json("other.json", &other);
+    assert_eq!(host.reason("other.json").await["pointer"], "/authenticationId");
     running.stop().await;
 }

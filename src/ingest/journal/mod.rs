@@ -1,7 +1,13 @@
 //! `journal.db`: the intents that are not finished, sealed, each commit on stable storage before it is believed.
 //!
 //! In the clear are an intent's id, its order of arrival, when it came and the number of its state. All but the order
-//! are bound to the sealed columns, so that none can be changed alone.
+//! are bound to the sealed columns, so that none can be changed alone. Beside them stands what was accepted lately: see
+//! [`accepted`].
+
+mod accepted;
+mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::{
     path::Path,
@@ -9,27 +15,28 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub(super) use self::accepted::Accepted;
+use self::rows::payload_place;
 use super::{
-    intent::{Final, Follows, Intent, Journaled, Rejected, Slip, Stage, Unfinished},
+    intent::{End, Ended, Final, Follows, Intent, Journaled, Line, Rejected, Slip, Stage, Unfinished},
     refusal::{Kind, Refusal},
 };
 use crate::{
     crypto::CryptoError,
     secret::SecretBytes,
     vault::{
-        Continuity, Damaged, DatabaseError, Durability, IsLocked, Keyring, Keys, Place, RolledBack, open_database,
-        plausible_generation,
+        Continuity, DatabaseError, Durability, IsLocked, Keyring, Keys, RolledBack, open_database, plausible_generation,
     },
 };
 
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE intent (
         arrival     INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -47,7 +54,28 @@ const MIGRATIONS: [&str; 2] = [
         generation INTEGER NOT NULL
     ) STRICT;
 ",
+    "
+    ALTER TABLE intent ADD COLUMN bulk BLOB;
+    CREATE INDEX intent_by_bulk ON intent (bulk) WHERE bulk IS NOT NULL;
+    CREATE INDEX intent_by_state ON intent (state);
+    CREATE TABLE accepted (
+        fingerprint    BLOB PRIMARY KEY,
+        intent         BLOB NOT NULL,
+        authentication BLOB NOT NULL,
+        accepted_at    INTEGER NOT NULL,
+        is_create      INTEGER NOT NULL,
+        binding        BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX accepted_by_authentication ON accepted (authentication);
+    CREATE INDEX accepted_by_time ON accepted (accepted_at);
+",
 ];
+
+/// The state of a line that is at its end: see [`Ended`].
+const ENDED: i64 = 7;
+
+/// The state of what a person has to look at: see [`Held`](super::intent::Held).
+const HELD: i64 = 5;
 
 /// The journal. Cheap to clone.
 #[derive(Clone)]
@@ -94,11 +122,18 @@ pub(super) struct Contents {
     pub(super) damaged: Vec<Uuid>,
 }
 
-/// The sealed column `context`.
-#[derive(Serialize, Deserialize)]
-struct Context {
-    slip: Slip,
-    stage: Stage,
+/// A document that is to be journaled.
+pub(super) struct Admission {
+    pub(super) slip: Slip,
+    pub(super) document: SecretBytes,
+    /// Why it is rejected at once: a line of many that is no document.
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// What became of a line of a file of many.
+pub(super) struct LineEnd {
+    pub(super) slip: Slip,
+    pub(super) end: End,
 }
 
 /// What re-sealing came to.
@@ -143,36 +178,91 @@ impl Journal {
         Ok(self.connection().query_row("SELECT count(*) FROM intent", [], generation)?)
     }
 
+    /// Whether the vault is unlocked.
+    pub(super) fn is_unlocked(&self) -> bool {
+        self.0.keyring.is_unlocked()
+    }
+
+    /// The keys, which come and go.
+    pub(super) fn keyring(&self) -> &Arc<Keyring> {
+        &self.0.keyring
+    }
+
     /// Resolves once the vault is unlocked; at once if it is.
     pub(super) async fn unlocked(&self) {
         self.0.keyring.unlocked().await;
     }
 
-    /// Whether an intent is in the journal. Blocks.
-    pub(super) fn holds(&self, id: Uuid) -> Result<bool, JournalError> {
-        let query = "SELECT 1 FROM intent WHERE id = ?1";
-        let found = self.connection().query_row(query, [id.as_bytes()], |_| Ok(())).optional()?;
+    /// Whether a claimed file's documents are in the journal. Blocks.
+    pub(super) fn holds(&self, claim: Uuid) -> Result<bool, JournalError> {
+        let query = "SELECT 1 FROM intent WHERE id = ?1 OR bulk = ?1";
+        let found = self.connection().query_row(query, [claim.as_bytes()], |_| Ok(())).optional()?;
         Ok(found.is_some())
     }
 
-    /// Journals a document: from here on it is the journal's to bring to an end. Blocks.
-    pub(super) fn admit(&self, slip: Slip, document: &SecretBytes) -> Result<Intent<Journaled>, JournalError> {
-        let stage = Stage::Journaled(Journaled {});
-        let received_at = slip.received_at.as_millisecond();
+    /// Journals documents, all of them or none: from here on they are the journal's to bring to an end. Blocks.
+    pub(super) fn admit(&self, batch: &[Admission]) -> Result<(), JournalError> {
+        let sql = "INSERT INTO intent (id, received_at, state, revision, context, payload, bulk)
+                   VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6)";
         self.commit(|transaction, keys| {
-            let payload = keys.seal(&payload_place(&slip.id, &[received_at]), document.expose_secret())?;
-            let context = seal(keys, &slip, &stage, 0)?;
-            let sql =
-                "INSERT INTO intent (id, received_at, state, revision, context, payload) VALUES (?1, ?2, ?3, 0, ?4, ?5)";
-            transaction.execute(sql, params![slip.id.as_bytes(), received_at, stage.code(), context, payload])?;
+            let mut insert = transaction.prepare_cached(sql)?;
+            for Admission { slip, document, refusal } in batch {
+                let stage = match refusal {
+                    None => Stage::Journaled(Journaled {}),
+                    Some(refusal) => Stage::Rejected(Rejected { refusal: refusal.clone(), at: slip.received_at }),
+                };
+                let received_at = slip.received_at.as_millisecond();
+                let payload = keys.seal(&payload_place(&slip.id, &[received_at]), document.expose_secret())?;
+                let context = rows::seal(keys, slip, &stage, 0)?;
+                let bulk = slip.line.map(|line| *line.bulk.as_bytes());
+                insert.execute(params![slip.id.as_bytes(), received_at, stage.code(), context, payload, bulk])?;
+            }
             Ok(())
-        })?;
-        Ok(Intent { slip, state: Journaled {}, revision: 0 })
+        })
     }
 
     /// Everything that is not finished.
     pub(super) async fn contents(&self) -> Result<Contents, JournalError> {
         self.blocking(Self::read_contents).await
+    }
+
+    /// One that is not finished; `None` if there is none of this id.
+    pub(super) async fn intent(&self, id: Uuid) -> Result<Option<Unfinished>, JournalError> {
+        self.blocking(move |journal| {
+            let keys = journal.0.keyring.keys()?;
+            let row = rows::one(&journal.connection(), id)?;
+            row.map(|row| row.open(&keys).ok_or(JournalError::Damaged(id))).transpose()
+        })
+        .await
+    }
+
+    /// The one that is held and whose document is the same, if there is one.
+    pub(super) async fn held_copy(&self, fingerprint: [u8; 16]) -> Result<Option<Uuid>, JournalError> {
+        self.blocking(move |journal| {
+            let keys = journal.0.keyring.keys()?;
+            let held = rows::in_state(&journal.connection(), HELD)?;
+            let mut slips = held.iter().filter_map(|row| row.open(&keys));
+            Ok(slips.find(|held| held.slip().fingerprint == Some(fingerprint)).map(|held| held.slip().id))
+        })
+        .await
+    }
+
+    /// The one that was accepted within a window and whose document is the same, if there is one.
+    pub(super) async fn accepted_copy(
+        &self,
+        fingerprint: [u8; 16],
+        window: Duration,
+    ) -> Result<Option<Accepted>, JournalError> {
+        self.blocking(move |journal| {
+            let keys = journal.0.keyring.keys()?;
+            Ok(accepted::find(&journal.connection(), &keys, &fingerprint, before(window))?)
+        })
+        .await
+    }
+
+    /// Forgets what was accepted before a window. Blocks.
+    pub(super) fn forget_accepted(&self, window: Duration) -> Result<(), JournalError> {
+        self.commit(|transaction, _| Ok(accepted::forget(transaction, before(window)).map(drop)?))
     }
 
     /// An intent's document.
@@ -197,18 +287,73 @@ impl Journal {
 
     fn write_stage(&self, slip: &Slip, stage: &Stage, revision: u64) -> Result<(), JournalError> {
         self.commit(|transaction, keys| {
-            let context = seal(keys, slip, stage, revision)?;
+            let context = rows::seal(keys, slip, stage, revision)?;
             let changed = transaction.execute(
                 "UPDATE intent SET state = ?1, revision = ?2, context = ?3 WHERE id = ?4 AND revision = ?2 - 1",
                 params![stage.code(), revision.cast_signed(), context, slip.id.as_bytes()],
             )?;
-            if changed == 1 { Ok(()) } else { Err(JournalError::Damaged(slip.id)) }
+            if changed != 1 {
+                return Err(JournalError::Damaged(slip.id));
+            }
+            match stage {
+                Stage::Acked(acked) => Ok(accepted::remember(transaction, keys, slip, acked)?),
+                _ => Ok(()),
+            }
         })
     }
 
-    /// Takes an intent out, once its outcome is written.
-    pub(super) async fn finish<S: Final>(&self, intent: Intent<S>) -> Result<(), JournalError> {
-        let id = intent.slip.id;
+    /// Takes an intent out, once its outcome is written. A line of many stays, as ended, until the others are too: gives
+    /// the file's id when it was the last one.
+    pub(super) async fn finish<S: Final>(&self, intent: Intent<S>) -> Result<Option<Uuid>, JournalError>
+    where
+        Ended: Follows<S>,
+    {
+        let Some(Line { bulk, .. }) = intent.slip.line else {
+            self.remove(intent.slip.id).await?;
+            return Ok(None);
+        };
+        let end = intent.state.clone().into();
+        self.advance(intent, Ended { end }).await?;
+        Ok(self.is_at_end(bulk).await?.then_some(bulk))
+    }
+
+    /// Whether all lines of a file are at their end. One that is damaged is not.
+    pub(super) async fn is_at_end(&self, bulk: Uuid) -> Result<bool, JournalError> {
+        self.blocking(move |journal| {
+            let query = "SELECT count(*) FROM intent WHERE bulk = ?1 AND state <> ?2";
+            let open: i64 = journal.connection().query_row(query, params![bulk.as_bytes(), ENDED], |row| row.get(0))?;
+            Ok(open == 0)
+        })
+        .await
+    }
+
+    /// What became of a file's lines, in their order. Lines that are damaged are left out.
+    pub(super) async fn lines(&self, bulk: Uuid) -> Result<Vec<LineEnd>, JournalError> {
+        self.blocking(move |journal| {
+            let keys = journal.0.keyring.keys()?;
+            let rows = rows::of_bulk(&journal.connection(), bulk)?;
+            let ended = rows.iter().filter_map(|row| match row.open(&keys)? {
+                Unfinished::Ended(Intent { slip, state: Ended { end }, .. }) => Some(LineEnd { slip, end }),
+                _ => None,
+            });
+            Ok(ended.collect())
+        })
+        .await
+    }
+
+    /// Takes a file's lines out, once their outcome is written.
+    pub(super) async fn finish_lines(&self, bulk: Uuid) -> Result<(), JournalError> {
+        self.blocking(move |journal| {
+            journal.commit(|transaction, _| {
+                transaction.execute("DELETE FROM intent WHERE bulk = ?1", [bulk.as_bytes()])?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Takes an intent out, whatever it is.
+    pub(super) async fn remove(&self, id: Uuid) -> Result<(), JournalError> {
         self.blocking(move |journal| {
             journal.commit(|transaction, _| {
                 transaction.execute("DELETE FROM intent WHERE id = ?1", [id.as_bytes()])?;
@@ -226,7 +371,7 @@ impl Journal {
         self.blocking(|journal| {
             let mut resealed = Resealed::default();
             journal.commit(|transaction, keys| {
-                let rows = read_rows(transaction)?;
+                let rows = rows::all(transaction)?;
                 for row in &rows {
                     let payload: Vec<u8> =
                         transaction
@@ -263,7 +408,11 @@ impl Journal {
             let (slip, revision) = match intent {
                 Unfinished::Journaled(intent) => (intent.slip, intent.revision),
                 Unfinished::Sent(intent) => (intent.slip, intent.revision),
-                Unfinished::Acked(_) | Unfinished::Rejected(_) | Unfinished::Held(_) => continue,
+                Unfinished::Acked(_)
+                | Unfinished::Rejected(_)
+                | Unfinished::Held(_)
+                | Unfinished::Duplicate(_)
+                | Unfinished::Ended(_) => continue,
             };
             let refusal = Refusal::new(Kind::Restored, Kind::Restored.clause())
                 .hint("look whether Tray has it; if not, drop it again");
@@ -275,13 +424,11 @@ impl Journal {
 
     fn read_contents(&self) -> Result<Contents, JournalError> {
         let keys = self.0.keyring.keys()?;
-        let rows = read_rows(&self.connection())?;
+        let rows = rows::all(&self.connection())?;
         let mut contents = Contents { unfinished: Vec::new(), damaged: Vec::new() };
         for row in rows {
             match row.open(&keys) {
-                Some(Context { slip, stage }) => {
-                    contents.unfinished.push(Unfinished::new(slip, row.revision.cast_unsigned(), stage));
-                }
+                Some(intent) => contents.unfinished.push(intent),
                 None => contents.damaged.push(Uuid::from_slice(&row.id).unwrap_or_default()),
             }
         }
@@ -316,191 +463,18 @@ impl Journal {
     }
 }
 
-/// A row, but for its payload.
-struct Row {
-    id: Vec<u8>,
-    received_at: i64,
-    state: i64,
-    revision: i64,
-    context: Vec<u8>,
-}
-
-impl Row {
-    fn place<'a>(&'a self, times: &'a [i64; 2]) -> Place<'a> {
-        Place { table: "intent", column: "context", record: &self.id, revision: self.revision.cast_unsigned(), times }
-    }
-
-    fn open(&self, keys: &Keys) -> Option<Context> {
-        let opened = keys.open(&self.place(&[self.received_at, self.state]), &self.context).ok()?;
-        serde_json::from_slice(opened.expose_secret()).ok()
-    }
-
-    /// The context and the payload in the current epoch, each where it is not yet.
-    fn resealed(&self, keys: &Keys, payload: &[u8]) -> (Resealing, Resealing) {
-        let context = keys.reseal(&self.place(&[self.received_at, self.state]), &self.context);
-        let id = Uuid::from_slice(&self.id).map_err(|_| Damaged);
-        let payload = id.and_then(|id| keys.reseal(&payload_place(&id, &[self.received_at]), payload));
-        (context, payload)
-    }
-}
-
-type Resealing = Result<Option<Vec<u8>>, Damaged>;
-
-fn read_rows(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
-    let query = "SELECT id, received_at, state, revision, context FROM intent ORDER BY arrival";
-    let row = |row: &rusqlite::Row<'_>| {
-        // What is not of its column's type does not open, and stops no other.
-        Ok(Row {
-            id: row.get(0).unwrap_or_default(),
-            received_at: row.get(1).unwrap_or_default(),
-            state: row.get(2).unwrap_or_default(),
-            revision: row.get(3).unwrap_or_default(),
-            context: row.get(4).unwrap_or_default(),
-        })
-    };
-    connection.prepare_cached(query)?.query_map([], row)?.collect()
-}
-
-fn seal(keys: &Keys, slip: &Slip, stage: &Stage, revision: u64) -> Result<Vec<u8>, CryptoError> {
-    let times = [slip.received_at.as_millisecond(), stage.code()];
-    let place = Place { table: "intent", column: "context", record: slip.id.as_bytes(), revision, times: &times };
-    let context = serde_json::to_vec(&Context { slip: slip.clone(), stage: stage.clone() });
-    let context = context.unwrap_or_else(|_| unreachable!("a context has string keys and plain values"));
-    keys.seal(&place, &context)
-}
-
 fn generation(row: &rusqlite::Row<'_>) -> rusqlite::Result<u64> {
     row.get::<_, i64>(0).map(i64::cast_unsigned)
 }
 
-fn payload_place<'a>(id: &'a Uuid, times: &'a [i64]) -> Place<'a> {
-    Place { table: "intent", column: "payload", record: id.as_bytes(), revision: 0, times }
+/// When a window began, in epoch milliseconds.
+fn before(window: Duration) -> i64 {
+    let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+    now().as_millisecond().saturating_sub(window)
 }
 
 /// A time as the journal keeps it: to the millisecond, so that what is sealed is what is read.
 pub(super) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{
-        super::{
-            document::Action,
-            intent::{Acked, Effect, Operation, Rejected, Sent},
-            refusal::{Kind, Refusal},
-        },
-        *,
-    };
-    use crate::{
-        authentication::{AuthenticationId, Owner},
-        secret::Key,
-        vault::{self, NewSlot},
-    };
-
-    fn keyring(dir: &Path) -> Arc<Keyring> {
-        let Ok(key) = Key::try_fill(|key| {
-            key.fill(7);
-            Ok::<_, std::convert::Infallible>(())
-        });
-        vault::create(dir, &[NewSlot::Raw { key: &key }]).expect("a vault").into_keyring()
-    }
-
-    fn open(path: &Path, keyring: Arc<Keyring>) -> Journal {
-        Journal::open(path, keyring, Continuity::default(), Arc::default()).expect("a journal")
-    }
-
-    fn slip(number: u128) -> Slip {
-        Slip { id: Uuid::from_u128(number), file: format!("file {number}"), action: Action::Delete, received_at: now() }
-    }
-
-    fn sent() -> Sent {
-        let operation = Operation::Delete { id: AuthenticationId(Uuid::from_u128(9)) };
-        Sent { owner: Owner::Workspace, operation, schema_checked: false, sent_at: now(), attempt: 1 }
-    }
-
-    #[tokio::test]
-    async fn every_state_is_as_it_was_left_when_the_journal_is_opened_again() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("journal.db");
-        let keyring = keyring(&dir.path().join("vault"));
-        let open = || open(&path, Arc::clone(&keyring));
-        let document = SecretBytes::new(b"document".to_vec());
-        {
-            let journal = open();
-            let admit = |number| journal.admit(slip(number), &document).expect("admitted");
-            let refusal = Refusal::new(Kind::Schema, "no").at("/credentials");
-            journal.advance(admit(1), Rejected { refusal, at: now() }).await.expect("committed");
-            admit(2);
-            let three = journal.advance(admit(3), sent()).await.expect("committed");
-            let state = three.state.clone();
-            let acked = Acked {
-                authentication: AuthenticationId(Uuid::from_u128(9)),
-                effect: Effect::Deleted,
-                settled_at: now(),
-                sent: state,
-            };
-            journal.advance(three, acked).await.expect("committed");
-            let four = journal.advance(admit(4), sent()).await.expect("committed");
-            journal.advance(four, Journaled {}).await.expect("committed");
-            journal.advance(admit(5), sent()).await.expect("committed");
-        }
-        let journal = open();
-        let Contents { unfinished, damaged } = journal.contents().await.expect("readable");
-        assert!(damaged.is_empty());
-        let [
-            Unfinished::Rejected(one),
-            Unfinished::Journaled(two),
-            Unfinished::Acked(_),
-            Unfinished::Journaled(_),
-            Unfinished::Sent(five),
-        ] = &unfinished[..]
-        else {
-            panic!("{unfinished:?}")
-        };
-        assert_eq!(one.state.refusal.pointer.as_deref(), Some("/credentials"));
-        assert_eq!((two.slip.file.as_str(), two.revision), ("file 2", 0));
-        assert_eq!(five.state.owner, Owner::Workspace);
-        assert!(journal.document(&two.slip).await.expect("sealed").equals(&document));
-        assert!(journal.holds(five.slip.id).expect("readable"));
-
-        let Some(Unfinished::Rejected(one)) = unfinished.into_iter().next() else { panic!("the first") };
-        let id = one.slip.id;
-        journal.finish(one).await.expect("finished");
-        assert!(!journal.holds(id).expect("readable"));
-    }
-
-    #[tokio::test]
-    async fn out_of_a_backup_nothing_that_may_have_been_sent_since_is_sent() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let journal = open(&dir.path().join("journal.db"), keyring(&dir.path().join("vault")));
-        let document = SecretBytes::new(b"document".to_vec());
-        journal.admit(slip(1), &document).expect("admitted");
-        journal.advance(journal.admit(slip(2), &document).expect("admitted"), sent()).await.expect("committed");
-        assert_eq!(journal.reject_unsettled().expect("rejected"), 2);
-        assert_eq!(journal.reject_unsettled().expect("rejected"), 0);
-        let contents = journal.contents().await.expect("readable");
-        assert!(contents.unfinished.iter().all(|intent| matches!(intent, Unfinished::Rejected(_))));
-    }
-
-    #[tokio::test]
-    async fn a_row_that_was_tampered_with_is_damaged_and_an_old_state_goes_nowhere() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let journal = open(&dir.path().join("journal.db"), keyring(&dir.path().join("vault")));
-        let document = SecretBytes::new(b"document".to_vec());
-        let one = journal.admit(slip(1), &document).expect("admitted");
-        let (again, copy) = (one.slip.clone(), Intent { slip: one.slip.clone(), state: Journaled {}, revision: 0 });
-        journal.advance(one, sent()).await.expect("committed");
-        let stale = journal.advance(copy, sent()).await;
-        assert!(matches!(stale, Err(JournalError::Damaged(id)) if id == again.id));
-
-        journal.connection().execute("UPDATE intent SET state = 1", []).expect("tampered");
-        let contents = journal.contents().await.expect("readable");
-        assert_eq!((contents.unfinished.len(), contents.damaged), (0, vec![again.id]));
-        let other = journal.admit(slip(2), &document).expect("admitted").slip;
-        let swap = "UPDATE intent SET payload = (SELECT payload FROM intent WHERE id = ?1) WHERE id = ?2";
-        journal.connection().execute(swap, [other.id.as_bytes(), again.id.as_bytes()]).expect("tampered");
-        assert!(matches!(journal.document(&again).await, Err(JournalError::Damaged(_))));
-    }
 }

@@ -1,0 +1,336 @@
+//! Which document is gone on with, and when: pure, with the time as a parameter. It holds what is not finished and not
+//! held, in order of arrival; it is not kept over a restart, when everything is due.
+//!
+//! A document waits for every earlier one of its owner that it conflicts with (see [`Lane`]); among those that may go, the
+//! one that came first goes first.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::lane::Lane;
+use crate::status::Problem;
+
+/// The first wait; each is twice the one before.
+const FIRST: Duration = Duration::from_millis(500);
+
+/// The longest wait.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// How far along an owner's line is looked for what may go beside the first.
+const LOOKAHEAD: usize = 64;
+
+/// Why a document is not finished.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// What is in the way, if something is.
+    pub(super) problem: Option<Problem>,
+    /// When to go on; `None` after a time that grows.
+    pub(super) after: Option<Duration>,
+}
+
+/// The documents in line. A number is a place in the order of arrival.
+#[derive(Default)]
+pub(super) struct Queue {
+    next: u64,
+    entries: BTreeMap<u64, Entry>,
+    numbers: HashMap<Uuid, u64>,
+    owners: HashMap<String, VecDeque<u64>>,
+    runnable: BTreeSet<u64>,
+    waiting: BTreeSet<(Instant, u64)>,
+}
+
+struct Entry {
+    id: Uuid,
+    lane: Lane,
+    state: State,
+    attempts: u32,
+    problem: Option<Problem>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Another comes first.
+    Behind,
+    Runnable,
+    Running,
+    Waiting(Instant),
+}
+
+impl Queue {
+    /// Puts a document at the end of the line, unless it stands there already.
+    pub(super) fn push(&mut self, id: Uuid, lane: Lane) {
+        if self.has(id) {
+            return;
+        }
+        let number = self.next;
+        self.next += 1;
+        self.owners.entry(lane.owner.clone()).or_default().push_back(number);
+        let owner = lane.owner.clone();
+        self.numbers.insert(id, number);
+        self.entries.insert(number, Entry { id, lane, state: State::Behind, attempts: 0, problem: None });
+        self.promote(&owner);
+    }
+
+    /// Takes the document that is to be gone on with now, if there is one: it counts as running from here on.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Uuid> {
+        while let Some(&(due, number)) = self.waiting.first()
+            && due <= now
+        {
+            self.waiting.remove(&(due, number));
+            self.set(number, State::Runnable);
+        }
+        let number = self.runnable.first().copied()?;
+        self.set(number, State::Running);
+        self.entries.get(&number).map(|entry| entry.id)
+    }
+
+    /// Takes a certain document, whether it is due or not; `false` if it runs, or is behind another, or isn't there.
+    pub(super) fn take_one(&mut self, id: Uuid) -> bool {
+        let Some(&number) = self.numbers.get(&id) else { return false };
+        match self.entries.get(&number).map(|entry| entry.state) {
+            Some(State::Waiting(_) | State::Runnable) => {
+                self.set(number, State::Running);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a document is in line.
+    pub(super) fn has(&self, id: Uuid) -> bool {
+        self.numbers.contains_key(&id)
+    }
+
+    /// A document that ran is finished, or for a person.
+    pub(super) fn finish(&mut self, id: Uuid) {
+        let Some(number) = self.numbers.remove(&id) else { return };
+        let Some(entry) = self.entries.remove(&number) else { return };
+        self.runnable.remove(&number);
+        if let State::Waiting(due) = entry.state {
+            self.waiting.remove(&(due, number));
+        }
+        if let Some(line) = self.owners.get_mut(&entry.lane.owner) {
+            // In ascending order, and near the front.
+            if let Ok(index) = line.binary_search(&number) {
+                line.remove(index);
+            }
+            if line.is_empty() {
+                self.owners.remove(&entry.lane.owner);
+            }
+        }
+        self.promote(&entry.lane.owner);
+    }
+
+    /// A document that ran is put off: for as long as it says, and for no longer than its own growing wait.
+    pub(super) fn wait(&mut self, id: Uuid, waiting: Waiting, now: Instant) {
+        let Some(&number) = self.numbers.get(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        let backoff = FIRST.saturating_mul(1_u32.checked_shl(entry.attempts).unwrap_or(u32::MAX)).min(LONGEST);
+        entry.attempts += 1;
+        entry.problem = waiting.problem;
+        let wait = waiting.after.map_or(backoff, |after| after.min(backoff));
+        self.set(number, State::Waiting(now + wait));
+    }
+
+    /// When the next one is due that waits; now, if one may go.
+    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
+        if self.runnable.is_empty() { self.waiting.first().map(|(due, _)| *due) } else { Some(now) }
+    }
+
+    /// How many are in line.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What is in the way of each one that waits.
+    pub(super) fn waiting(&self) -> HashMap<Uuid, Problem> {
+        let entries = self.waiting.iter().filter_map(|(_, number)| self.entries.get(number));
+        entries.filter_map(|entry| Some((entry.id, entry.problem.clone()?))).collect()
+    }
+
+    /// What is in the way of the first that wait, each problem once.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = Vec::new();
+        for (_, number) in self.waiting.iter().take(LOOKAHEAD) {
+            let problem = self.entries.get(number).and_then(|entry| entry.problem.as_ref());
+            problems.extend(problem.filter(|problem| !problems.contains(problem)).cloned());
+        }
+        problems
+    }
+
+    fn set(&mut self, number: u64, state: State) {
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        match std::mem::replace(&mut entry.state, state) {
+            State::Runnable => drop(self.runnable.remove(&number)),
+            State::Waiting(due) => drop(self.waiting.remove(&(due, number))),
+            State::Behind | State::Running => {}
+        }
+        match state {
+            State::Runnable => drop(self.runnable.insert(number)),
+            State::Waiting(due) => drop(self.waiting.insert((due, number))),
+            State::Behind | State::Running => {}
+        }
+    }
+
+    /// Lets those of an owner go that wait for no other any more.
+    fn promote(&mut self, owner: &str) {
+        let Some(line) = self.owners.get(owner) else { return };
+        let mut before: Vec<&Lane> = Vec::new();
+        let mut free = Vec::new();
+        for number in line.iter().take(LOOKAHEAD) {
+            let Some(entry) = self.entries.get(number) else { continue };
+            if entry.state == State::Behind && !before.iter().any(|lane| lane.conflicts_with(&entry.lane)) {
+                free.push(*number);
+            }
+            if !before.contains(&&entry.lane) {
+                before.push(&entry.lane);
+            }
+        }
+        for number in free {
+            self.set(number, State::Runnable);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::lane::tests::lane, *};
+
+    fn id(number: u128) -> Uuid {
+        Uuid::from_u128(number)
+    }
+
+    fn queue(lanes: &[(&str, Option<&str>)]) -> Queue {
+        let mut queue = Queue::default();
+        for (number, (owner, environment)) in (1..).zip(lanes) {
+            queue.push(id(number), lane(owner, *environment));
+        }
+        queue
+    }
+
+    fn all(queue: &mut Queue, now: Instant) -> Vec<u128> {
+        std::iter::from_fn(|| queue.take(now)).map(|id| id.as_u128()).collect()
+    }
+
+    #[test]
+    fn of_one_lane_one_goes_and_others_beside_it() {
+        let now = Instant::now();
+        let mut queue = queue(&[("a", Some("e")), ("a", Some("e")), ("a", Some("f")), ("b", Some("e")), ("a", None)]);
+        assert_eq!(all(&mut queue, now), [1, 3, 4]);
+        queue.finish(id(1));
+        assert_eq!(all(&mut queue, now), [2]);
+        queue.finish(id(3));
+        assert_eq!(all(&mut queue, now), [], "what names no environment waits for all of its owner's");
+        queue.finish(id(2));
+        assert_eq!(all(&mut queue, now), [5]);
+        assert_eq!(queue.len(), 2);
+    }
+
+    #[test]
+    fn one_that_waits_holds_up_its_lane_and_nobody_else() {
+        let now = Instant::now();
+        let mut queue = queue(&[("a", Some("e")), ("a", Some("e")), ("b", Some("e"))]);
+        assert_eq!(queue.take(now), Some(id(1)));
+        let problem = Problem { what: "Tray is away".to_owned(), hint: None };
+        queue.wait(id(1), Waiting { problem: Some(problem.clone()), after: None }, now);
+        assert_eq!(all(&mut queue, now), [3]);
+        assert_eq!((queue.next_due(now), queue.problems()), (Some(now + FIRST), vec![problem]));
+        assert_eq!(all(&mut queue, now + FIRST), [1]);
+    }
+
+    #[test]
+    fn waits_grow_up_to_a_limit_and_never_past_what_was_asked_for() {
+        let mut now = Instant::now();
+        let mut queue = queue(&[("a", None)]);
+        let mut waits = Vec::new();
+        for _ in 0..9 {
+            assert_eq!(queue.take(now), Some(id(1)));
+            queue.wait(id(1), Waiting::default(), now);
+            let due = queue.next_due(now).expect("a wait");
+            waits.push((due - now).as_millis());
+            now = due;
+        }
+        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]);
+        queue.take(now);
+        queue.wait(id(1), Waiting { after: Some(Duration::from_millis(3)), ..Waiting::default() }, now);
+        assert_eq!(queue.next_due(now), Some(now + Duration::from_millis(3)));
+        assert!(queue.take_one(id(1)) && !queue.take_one(id(1)));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(u8, Option<u8>),
+        Take,
+        Finish(usize),
+        Wait(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            3 => (0..3_u8, proptest::option::of(0..3_u8)).prop_map(|(owner, environment)| Step::Push(owner, environment)),
+            4 => Just(Step::Take),
+            3 => any::<usize>().prop_map(Step::Finish),
+            1 => any::<usize>().prop_map(Step::Wait),
+        ];
+        proptest::collection::vec(step, 0..120)
+    }
+
+    proptest! {
+        /// Whatever happens: no two that conflict run at once, those of a lane in their order, and none is forgotten.
+        #[test]
+        fn the_order_of_arrival_is_kept_within_every_lane(steps in steps()) {
+            let mut now = Instant::now();
+            let mut queue = Queue::default();
+            let mut lanes: Vec<Lane> = Vec::new();
+            let mut unfinished: BTreeSet<usize> = BTreeSet::new();
+            let mut running: Vec<usize> = Vec::new();
+            for step in steps {
+                now += LONGEST;
+                match step {
+                    Step::Push(owner, environment) => {
+                        let environment = environment.map(|number| number.to_string());
+                        lanes.push(lane(&owner.to_string(), environment.as_deref()));
+                        let number = lanes.len() - 1;
+                        unfinished.insert(number);
+                        queue.push(id(number as u128), lanes[number].clone());
+                    }
+                    Step::Take => if let Some(taken) = queue.take(now) {
+                        let taken = usize::try_from(taken.as_u128()).expect("small");
+                        let earlier = unfinished.range(..taken);
+                        prop_assert!(earlier.clone().all(|one| !lanes[*one].conflicts_with(&lanes[taken])));
+                        prop_assert!(!running.contains(&taken));
+                        running.push(taken);
+                    },
+                    Step::Finish(pick) if !running.is_empty() => {
+                        let done = running.swap_remove(pick % running.len());
+                        unfinished.remove(&done);
+                        queue.finish(id(done as u128));
+                    }
+                    Step::Wait(pick) if !running.is_empty() => {
+                        let put_off = running.swap_remove(pick % running.len());
+                        queue.wait(id(put_off as u128), Waiting::default(), now);
+                    }
+                    Step::Finish(_) | Step::Wait(_) => {}
+                }
+                prop_assert_eq!(queue.len(), unfinished.len());
+            }
+            // All of it can be finished.
+            for one in running.drain(..) {
+                unfinished.remove(&one);
+                queue.finish(id(one as u128));
+            }
+            while let Some(taken) = queue.take(now + LONGEST) {
+                unfinished.remove(&usize::try_from(taken.as_u128()).expect("small"));
+                queue.finish(taken);
+            }
+            prop_assert!(unfinished.is_empty() && queue.len() == 0 && queue.owners.is_empty());
+        }
+    }
+}
