@@ -10,6 +10,10 @@
 //! part is put over what Tray holds, by a full read just before: `name` and `scopes` given replace, and of `userData`
 //! and `credentials` the top-level members given replace while the others stay. An `onPremAgentGroupId` that is not
 //! given stays in either case.
+//!
+//! `"createUser": true` in a create or an upsert has the end user with that `externalUserId` created, under the `name`
+//! that `user` has or else that id, if there is none. A delete takes `"confirm": true`. Nothing in a document may be
+//! lost on the way: see `strict`.
 
 use std::fmt;
 
@@ -18,7 +22,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{
-    json::{Object, Source},
+    json::{Member, Object, Source},
     refusal::Refusal,
 };
 use crate::{
@@ -30,6 +34,8 @@ use crate::{
 pub(super) struct Document<'a> {
     /// Whose authentication it is about.
     pub(super) user: UserReference,
+    /// The display name to create the end user under, if there is none and there is to be one.
+    pub(super) new_user: Option<String>,
     /// What is asked for.
     pub(super) request: Request<'a>,
 }
@@ -139,13 +145,17 @@ impl<'a> Document<'a> {
         let words = [("create", actions[0]), ("update", actions[1]), ("upsert", actions[2]), ("delete", actions[3])];
         let action =
             object.require("action")?.word(&words, "must be \"create\", \"update\", \"upsert\" or \"delete\"")?;
-        let user = UserReference::take(&mut object)?;
+        let (user, new_user) = UserReference::take(&mut object, action)?;
         let nothing = object.missing("credentials");
         let request = match action {
             Action::Create => Request::Create(Whole::take(&mut object)?),
             Action::Upsert => Request::Upsert(Whole::take(&mut object)?),
             Action::Update => Request::Update { id: take_id(&mut object)?, part: Part::take(&mut object)? },
-            Action::Delete => Request::Delete { id: take_id(&mut object)? },
+            Action::Delete => {
+                let id = take_id(&mut object)?;
+                require_confirmation(&mut object)?;
+                Request::Delete { id }
+            }
         };
         object.finish(match action {
             Action::Create => "a create document",
@@ -159,7 +169,7 @@ impl<'a> Document<'a> {
                 let nothing = nothing.hint("give \"name\", \"userData\", \"credentials\" or \"scopes\"");
                 Err(Refusal { reason, pointer: None, ..nothing })
             }
-            _ => Ok(Self { user, request }),
+            _ => Ok(Self { user, new_user, request }),
         }
     }
 
@@ -175,15 +185,31 @@ impl<'a> Document<'a> {
 }
 
 impl UserReference {
-    fn take(object: &mut Object<'_>) -> Result<Self, Refusal> {
-        let Some(member) = object.take("user") else { return Ok(Self::Absent) };
+    /// Takes the end user, and the display name to create them under if that is asked for.
+    fn take(object: &mut Object<'_>, action: Action) -> Result<(Self, Option<String>), Refusal> {
+        let creates = match action {
+            Action::Create | Action::Upsert => object.take("createUser"),
+            Action::Update | Action::Delete => None,
+        };
+        let creates = creates.map(Member::flag).transpose()?.unwrap_or_default();
+        let needs_id = |refusal: Refusal| refusal.hint("a new end user needs \"externalUserId\" in \"user\"");
+        let Some(member) = object.take("user") else {
+            return if creates { Err(needs_id(object.missing("user"))) } else { Ok((Self::Absent, None)) };
+        };
         let both = member.refusal("must have \"userId\" or \"externalUserId\", and not both");
         let mut user = member.object()?;
         let given = (user.take("userId"), user.take("externalUserId"));
-        user.finish("\"user\"")?;
+        let name = if creates { user.take("name").map(Member::text).transpose()? } else { None };
+        let known_for = if creates { "\"user\"" } else { "\"user\" without \"createUser\": true" };
+        user.finish(known_for)?;
         match given {
-            (Some(id), None) => Ok(Self::Id(UserId(id.text()?))),
-            (None, Some(id)) => Ok(Self::ExternalId(ExternalUserId(id.text()?))),
+            (Some(id), None) if creates => Err(needs_id(id.refusal("is Tray's own id of an end user who exists"))),
+            (Some(id), None) => Ok((Self::Id(UserId(id.text()?)), None)),
+            (None, Some(id)) => {
+                let id = id.text()?;
+                let name = creates.then(|| name.unwrap_or_else(|| id.clone()));
+                Ok((Self::ExternalId(ExternalUserId(id)), name))
+            }
             _ => Err(both),
         }
     }
@@ -227,10 +253,10 @@ impl<'a> Part<'a> {
     fn take(object: &mut Object<'a>) -> Result<Self, Refusal> {
         let group = object.take("onPremAgentGroupId").map(|member| member.parsed::<Uuid>("must be a UUID"));
         Ok(Self {
-            name: object.take("name").map(super::json::Member::text).transpose()?,
-            user_data: object.take("userData").map(super::json::Member::raw_object).transpose()?,
-            credentials: object.take("credentials").map(super::json::Member::raw_object).transpose()?,
-            scopes: object.take("scopes").map(super::json::Member::texts).transpose()?,
+            name: object.take("name").map(Member::text).transpose()?,
+            user_data: object.take("userData").map(Member::raw_object).transpose()?,
+            credentials: object.take("credentials").map(Member::raw_object).transpose()?,
+            scopes: object.take("scopes").map(Member::texts).transpose()?,
             on_prem_agent_group_id: group.transpose()?.map(|id| id.to_string()),
         })
     }
@@ -268,132 +294,16 @@ impl ServiceReference {
     }
 }
 
+fn require_confirmation(object: &mut Object<'_>) -> Result<(), Refusal> {
+    const FINAL: &str = "a delete can't be undone: give \"confirm\": true with it";
+    let Some(member) = object.take("confirm") else { return Err(object.missing("confirm").hint(FINAL)) };
+    let refusal = member.refusal("must be true").hint(FINAL);
+    if member.flag().is_ok_and(|confirmed| confirmed) { Ok(()) } else { Err(refusal) }
+}
+
 fn take_id(object: &mut Object<'_>) -> Result<AuthenticationId, Refusal> {
     object.require("authenticationId")?.parsed("must be a UUID")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CANARY: &str = "s3cr3t-canary";
-
-    fn secret(text: &str) -> SecretBytes {
-        SecretBytes::new(text.as_bytes().to_vec())
-    }
-
-    fn refusal(text: &str) -> Refusal {
-        Document::parse(&secret(text)).err().unwrap_or_else(|| panic!("accepted: {text}"))
-    }
-
-    const CREATE: &str = r#"{ "version": 1, "action": "create",
-        "name": "Acme", "user": {"externalUserId": "acme-42"},
-        "service": {"name": "salesforce", "version": 3}, "environment": "Production",
-        "userData": {}, "credentials": {"access_token": "s3cr3t-canary"}, "scopes": ["api"] }"#;
-
-    #[test]
-    fn the_example_is_read() {
-        let bytes = secret(CREATE);
-        let document = Document::parse(&bytes).unwrap_or_else(|refusal| panic!("{refusal:?}"));
-        assert_eq!(document.user, UserReference::ExternalId(ExternalUserId("acme-42".to_owned())));
-        assert_eq!(document.action(), Action::Create);
-        let Request::Create(whole) = document.request else { panic!("a create") };
-        assert_eq!(whole.environment, EnvironmentReference::Title("Production".to_owned()));
-        assert_eq!(whole.service, Some(ServiceReference { name: "salesforce".to_owned(), version: 3 }));
-        assert_eq!(whole.credentials.get(), r#"{"access_token": "s3cr3t-canary"}"#);
-    }
-
-    #[test]
-    fn an_error_says_where_and_never_what() {
-        let cases = [
-            (CREATE.replace("\"version\": 1", "\"version\": \"s3cr3t-canary\""), "/version"),
-            (CREATE.replace("\"version\": 1", "\"version\": 2"), "/version"),
-            (CREATE.replace("\"create\"", "\"s3cr3t-canary\""), "/action"),
-            (CREATE.replace("\"Acme\"", "[\"s3cr3t-canary\"]"), "/name"),
-            (CREATE.replace("\"Acme\"", "null"), "/name"),
-            (CREATE.replace("\"Acme\"", "\"  \""), "/name"),
-            (CREATE.replace("{\"externalUserId\": \"acme-42\"}", "\"s3cr3t-canary\""), "/user"),
-            (
-                CREATE.replace(
-                    "\"externalUserId\": \"acme-42\"",
-                    "\"userId\":\"s3cr3t-canary\",\"externalUserId\":\"x\"",
-                ),
-                "/user",
-            ),
-            (CREATE.replace("\"version\": 3", "\"version\": \"s3cr3t-canary\""), "/service/version"),
-            (CREATE.replace("\"version\": 3", "\"version\": -3"), "/service/version"),
-            (CREATE.replace("{\"access_token\": \"s3cr3t-canary\"}", "\"s3cr3t-canary\""), "/credentials"),
-            (CREATE.replace("\"userData\": {}", "\"userData\": [\"s3cr3t-canary\"]"), "/userData"),
-            (CREATE.replace("\"userData\": {}", "\"userData\": null"), "/userData"),
-            (CREATE.replace("[\"api\"]", "\"s3cr3t-canary\""), "/scopes"),
-            (CREATE.replace("[\"api\"]", "[\"api\",\"api\"]"), "/scopes"),
-            (CREATE.replace("\"environment\": \"Production\",", ""), "/environment"),
-            (
-                CREATE.replace("\"environment\"", "\"serviceEnvironmentId\":\"e\",\"environment\""),
-                "/serviceEnvironmentId",
-            ),
-            (CREATE.replace("\"userData\"", "\"userdata\""), "/userdata"),
-            (CREATE.replace("\"userData\": {}", "\"userData\": {\"a\":1,\"a\":2}"), "/userData/a"),
-            (CREATE.replace("\"name\": \"Acme\",", "\"name\": \"Acme\", \"name\": \"s3cr3t-canary\","), "/name"),
-            (
-                CREATE.replace("\"scopes\"", "\"onPremAgentGroupId\":\"s3cr3t-canary\",\"scopes\""),
-                "/onPremAgentGroupId",
-            ),
-        ];
-        for (text, pointer) in cases {
-            let refusal = refusal(&text);
-            assert_eq!(refusal.pointer.as_deref(), Some(pointer), "{refusal:?}");
-            assert!(refusal.line.is_some() && refusal.column.is_some(), "{refusal:?}");
-            assert!(!format!("{refusal:?}").contains(CANARY), "{refusal:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_json_says_where() {
-        let broken = refusal("{\n  \"version\": s3cr3t-canary }");
-        assert_eq!(
-            (broken.line, broken.column, broken.reason.as_str()),
-            (Some(2), Some(14), "the document is not JSON")
-        );
-        assert_eq!(refusal(&CREATE[..90]).reason, "the document ends early");
-        assert_eq!(refusal("").reason, "the document ends early");
-        assert_eq!(refusal("[1]").reason, "the document must be an object");
-        let bytes = SecretBytes::new(b"{\"a\":\"\xff\"}".to_vec());
-        let refusal = Document::parse(&bytes).err().expect("not text");
-        assert_eq!((refusal.reason.as_str(), refusal.column), ("the document is not UTF-8 text", Some(7)));
-    }
-
-    #[test]
-    fn unknown_keys_are_named_but_only_so_far() {
-        let long = format!("x\\n{}", CANARY.repeat(10));
-        let refusal = refusal(&CREATE.replace("userData", &long));
-        assert!(refusal.reason.starts_with("the key \"x\\ns3cr3t"), "{}", refusal.reason);
-        assert!(refusal.reason.len() < 130, "{}", refusal.reason);
-    }
-
-    #[test]
-    fn an_action_takes_only_its_own_keys() {
-        let id = Uuid::from_u128(7);
-        let delete = format!(r#"{{"version":1,"action":"delete","authenticationId":"{id}"}}"#);
-        let bytes = secret(&delete);
-        let document = Document::parse(&bytes).unwrap_or_else(|refusal| panic!("{refusal:?}"));
-        assert!(matches!(document.request, Request::Delete { id: named } if named.0 == id));
-        assert_eq!(document.user, UserReference::Absent);
-        for (action, extra, pointer) in [
-            ("delete", r#""credentials":{},"#, "/credentials"),
-            ("update", r#""name":"n","environment":"Production","#, "/environment"),
-            ("create", "", "/name"),
-            ("upsert", r#""name":"n","environment":"e","#, "/service"),
-        ] {
-            let text = delete
-                .replace("delete", action)
-                .replace("\"authenticationId\"", &format!("{extra}\"authenticationId\""));
-            assert_eq!(refusal(&text).pointer.as_deref(), Some(pointer), "{action}");
-        }
-        assert_eq!(refusal(&delete.replace("delete", "update")).reason, "the update changes nothing");
-        let typo = delete.replace("delete", "update").replace("\"action\"", "\"crednetials\":{},\"action\"");
-        assert_eq!(refusal(&typo).pointer.as_deref(), Some("/crednetials"), "a typo is named first");
-        let user = delete.replace("\"action\"", "\"user\":{\"id\":\"x\"},\"action\"");
-        assert_eq!(refusal(&user).pointer.as_deref(), Some("/user/id"));
-    }
-}
+mod tests;

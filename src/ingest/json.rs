@@ -9,7 +9,10 @@ use serde::{
 };
 use serde_json::{error::Category, value::RawValue};
 
-use super::refusal::{Kind, Refusal, shown, token};
+use super::{
+    refusal::{Kind, Refusal, shown, token},
+    strict,
+};
 
 /// A whole text, to tell positions in it.
 #[derive(Clone, Copy)]
@@ -38,7 +41,13 @@ impl<'a> Source<'a> {
             let (line, column) = position(whole.unwrap_or_default());
             Refusal::new(Kind::Document, "the document is not UTF-8 text").position(line, column)
         })?;
-        let raw: &RawValue = serde_json::from_str(text).map_err(|error| {
+        if text.starts_with('\u{feff}') {
+            let refusal = Refusal::new(Kind::Document, "the document begins with a byte order mark").position(1, 1);
+            return Err(refusal.hint("save it as UTF-8 without one"));
+        }
+        // A raw value is read without recursion, however deep it is.
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let raw = <&RawValue>::deserialize(&mut reader).map_err(|error| {
             let reason = match error.classify() {
                 Category::Eof => "the document ends early",
                 _ => "the document is not JSON",
@@ -46,11 +55,19 @@ impl<'a> Source<'a> {
             // The parser counts columns by what it has read, so it may say 0.
             Refusal::new(Kind::Document, reason).position(error.line().max(1), error.column().max(1))
         })?;
-        Member { source: Self(text), pointer: String::new(), raw }.object()
+        let source = Self(text);
+        if reader.end().is_err() {
+            let after = raw.get().as_ptr() as usize - text.as_ptr() as usize + raw.get().len();
+            let rest = text.get(after..).unwrap_or_default().trim_start();
+            let refusal = source.refusal(rest, "", "something follows the document");
+            return Err(refusal.hint("many documents go one a line into a file named *.ndjson"));
+        }
+        strict::check(source, text)?;
+        Member { source, pointer: String::new(), raw }.object()
     }
 
     /// A refusal at a piece of the text.
-    fn refusal(self, piece: &str, pointer: &str, reason: impl Into<String>) -> Refusal {
+    pub(super) fn refusal(self, piece: &str, pointer: &str, reason: impl Into<String>) -> Refusal {
         // `piece` was borrowed from the text, so its address is in it.
         let offset = (piece.as_ptr() as usize).saturating_sub(self.0.as_ptr() as usize);
         let (line, column) = position(self.0.get(..offset).unwrap_or_default());
@@ -96,23 +113,17 @@ impl<'a> Object<'a> {
 }
 
 impl<'a> Member<'a> {
-    /// The member as an object, no key of which comes twice.
+    /// The member as an object.
     pub(super) fn object(self) -> Result<Object<'a>, Refusal> {
         let text = self.raw.get();
         if !text.starts_with('{') {
             return Err(self.refusal("must be an object"));
         }
         let Members(members) = serde_json::from_str(text).map_err(|_| self.refusal("must be an object"))?;
-        let mut seen = HashSet::new();
-        if let Some((name, raw)) = members.iter().find(|(name, _)| !seen.insert(name)) {
-            let pointer = format!("{}{}", self.pointer, token(name));
-            let reason = format!("the key \"{}\" comes twice", shown(name));
-            return Err(self.source.refusal(raw.get(), &pointer, reason));
-        }
         Ok(Object { source: self.source, pointer: self.pointer, text, members })
     }
 
-    /// The member as it is written, which must be an object no key of which comes twice.
+    /// The member as it is written, which must be an object.
     pub(super) fn raw_object(self) -> Result<&'a RawValue, Refusal> {
         let raw = self.raw;
         self.object().map(|_| raw)
@@ -128,6 +139,11 @@ impl<'a> Member<'a> {
     pub(super) fn parsed<T: std::str::FromStr>(self, must: &'static str) -> Result<T, Refusal> {
         let text: String = self.read(must)?;
         text.parse().map_err(|_| self.refusal(must))
+    }
+
+    /// The member as yes or no.
+    pub(super) fn flag(self) -> Result<bool, Refusal> {
+        self.read("must be true or false")
     }
 
     /// The member as a whole number.

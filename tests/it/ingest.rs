@@ -198,7 +198,7 @@ fn a_delete_removes_it_upstream_and_here() {
     let mut daemon = house.daemon();
     house.sync();
     let id = house.upstream("slack").id;
-    house.drop_file("gone.json", &json!({ "version": 1, "action": "delete", "authenticationId": id }));
+    house.drop_file("gone.json", &json!({ "version": 1, "action": "delete", "authenticationId": id, "confirm": true }));
     assert_eq!(daemon.outcome("done/gone.json.receipt.json")["outcome"], "deleted");
     assert!(house.world().authentication(id).is_none());
     assert_eq!(house.get(&format!("/v1/authentications/{id}/full")).0, 409);

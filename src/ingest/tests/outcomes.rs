@@ -156,7 +156,7 @@ async fn a_delete_deletes() {
     let host = Host::new().await;
     let running = host.start();
     let made = host.create("Acme").await;
-    let delete = json!({"version": 1, "action": "delete", "authenticationId": made.id});
+    let delete = json!({"version": 1, "action": "delete", "authenticationId": made.id, "confirm": true});
     host.deliver_json("delete.json", &delete);
     assert_eq!(host.receipt("delete.json").await["outcome"], "deleted");
     assert!(host.emulator.world().authentication(made.id).is_none());
