@@ -62,6 +62,9 @@ pub(super) struct Sent {
     pub(super) operation: Operation,
     /// Whether the schemas of its service environment were checked here.
     pub(super) schema_checked: bool,
+    /// What is worth knowing of it: clauses.
+    #[serde(default)]
+    pub(super) notes: Vec<String>,
     /// When it was sent the last time.
     pub(super) sent_at: Timestamp,
     /// How often it was sent.

@@ -8,6 +8,7 @@
 //! `intent`; `line` runs it all, and `attend` answers what people ask.
 
 mod attend;
+mod check;
 mod claim;
 mod contents;
 mod document;
@@ -19,6 +20,7 @@ mod json;
 mod lane;
 mod layout;
 mod line;
+mod lookup;
 mod number;
 mod outcome;
 mod plan;

@@ -6,12 +6,13 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use super::{
+    check::{Checked, Given, check},
     document::{Document, Request, ServiceReference, UserReference, Whole},
     environments::Environments,
     intent::{Creation, Operation, Sent},
     journal::now,
     refusal::{Kind, Refusal},
-    validate::{Resolved, check},
+    validate::Resolved,
 };
 use crate::{
     audit::AuditLog,
@@ -56,6 +57,14 @@ pub(super) struct Plan<'a> {
     pub(super) sent: Sent,
     /// `None` for a delete.
     pub(super) body: Option<Body<'a>>,
+}
+
+/// What a document comes to, before it is known when it is sent.
+pub(super) struct Planned<'a> {
+    pub(super) operation: Operation,
+    /// `None` for a delete.
+    pub(super) body: Option<Body<'a>>,
+    pub(super) checked: Checked,
 }
 
 impl From<Refusal> for Obstacle {
@@ -145,7 +154,7 @@ impl Planner {
         owner: &Owner,
         session: &Session,
     ) -> Result<Plan<'a>, Obstacle> {
-        let (operation, body, schema_checked) = match &document.request {
+        let Planned { operation, body, checked } = match &document.request {
             Request::Create(whole) => self.plan_create(whole, session).await?,
             Request::Upsert(whole) => self.plan_upsert(whole, owner, session).await?,
             Request::Update { id, part } => {
@@ -154,19 +163,32 @@ impl Planner {
             }
             Request::Delete { id } => {
                 self.listed(*id, session).await?;
-                (Operation::Delete { id: *id }, None, false)
+                Planned { operation: Operation::Delete { id: *id }, body: None, checked: Checked::default() }
             }
         };
-        let sent = Sent { owner: owner.clone(), operation, schema_checked, sent_at: now(), attempt: 1 };
+        let Checked { schemas: schema_checked, notes } = checked;
+        let sent = Sent { owner: owner.clone(), operation, schema_checked, notes, sent_at: now(), attempt: 1 };
         Ok(Plan { sent, body })
     }
 
     async fn plan_create<'a>(&self, whole: &'a Whole<'a>, session: &Session) -> Result<Planned<'a>, Obstacle> {
+        let (resolved, body, checked) = self.complete(whole, Some(session)).await?;
+        let all = self.list(session).await?;
+        let operation = Operation::Create(creation(whole, resolved, &all));
+        Ok(Planned { operation, body: Some(body), checked })
+    }
+
+    /// The environment and the checked body of a document that has all of it.
+    async fn complete<'a>(
+        &self,
+        whole: &'a Whole<'a>,
+        session: Option<&Session>,
+    ) -> Result<(Resolved, Body<'a>, Checked), Obstacle> {
         let resolved = self.resolve(whole, session).await?;
         let body = Body::of(whole);
-        let checked = check(&body, resolved.looked_up.as_ref(), &resolved.service_name())?;
-        let all = self.list(session).await?;
-        Ok((Operation::Create(creation(whole, resolved, &all)), Some(body), checked))
+        let given = Given { scopes: whole.scopes.as_deref(), credentials: true, over_sound: true };
+        let checked = check(&body, given, resolved.looked_up.as_ref(), &resolved.service)?;
+        Ok((resolved, body, checked))
     }
 
     async fn plan_upsert<'a>(
@@ -175,9 +197,7 @@ impl Planner {
         owner: &Owner,
         session: &Session,
     ) -> Result<Planned<'a>, Obstacle> {
-        let resolved = self.resolve(whole, session).await?;
-        let body = Body::of(whole);
-        let checked = check(&body, resolved.looked_up.as_ref(), &resolved.service_name())?;
+        let (resolved, body, checked) = self.complete(whole, Some(session)).await?;
         let all = self.list(session).await?;
         let matches = |one: &&Listed| {
             one.name == whole.name && one.environment.as_ref().is_some_and(|environment| environment.id == resolved.id)
@@ -186,7 +206,8 @@ impl Planner {
         match <[Listed; 1]>::try_from(found) {
             Ok([one]) => self.plan_update(one.into_metadata(owner.clone()), whole.as_part(), session).await,
             Err(none) if none.is_empty() => {
-                Ok((Operation::Create(creation(whole, resolved, &all)), Some(body), checked))
+                let operation = Operation::Create(creation(whole, resolved, &all));
+                Ok(Planned { operation, body: Some(body), checked })
             }
             Err(several) => {
                 let reason = format!("{} authentications have that owner, environment and name", several.len());
@@ -208,9 +229,6 @@ impl Planner {
         })
     }
 }
-
-/// What is sent, its body, and whether the schemas were checked.
-pub(super) type Planned<'a> = (Operation, Option<Body<'a>>, bool);
 
 fn creation(whole: &Whole<'_>, resolved: Resolved, before: &[Listed]) -> Creation {
     Creation {

@@ -5,12 +5,13 @@ use std::{borrow::Cow, sync::Arc};
 use serde_json::value::RawValue;
 
 use super::{
-    document::Part,
+    check::{Given, check, is_sound},
+    document::{Part, ServiceReference},
     intent::Operation,
     json::merged,
     plan::{Body, Obstacle, Planned, Planner},
     refusal::{Kind, Refusal},
-    validate::{check, is_sound},
+    validate::label,
 };
 use crate::{
     audit::{Action, Event, Outcome, Target},
@@ -32,8 +33,8 @@ impl Planner {
         session: &Session,
     ) -> Result<Planned<'a>, Obstacle> {
         let environment = self.environment_of(&metadata, session).await?;
-        let service = metadata.service.as_ref().map(|service| service.name.clone()).unwrap_or_default();
-        let (body, schema_checked) = match part {
+        let service = ServiceReference::of_service(metadata.service.as_ref()).as_ref().map(label).unwrap_or_default();
+        let (body, checked) = match part {
             Part {
                 name: Some(name),
                 user_data: Some(user_data),
@@ -50,14 +51,16 @@ impl Planner {
                     scopes: Some(scopes),
                     on_prem_agent_group_id: on_prem_agent_group_id.or(held.on_prem_agent_group_id),
                 };
-                let checked = check(&body, environment.as_ref(), &service)?;
+                let given = Given { scopes: body.scopes.as_deref(), credentials: true, over_sound: true };
+                let checked = check(&body, given, environment.as_ref(), &service)?;
                 (body, checked)
             }
             part => {
                 let full = self.read_in_full(&metadata, session).await?;
                 let held = full.view().map_err(|error| Obstacle::of_call(&error))?;
-                // What Tray holds may break its own schema, which is not the document's fault.
-                let environment = environment.filter(|one| is_sound(held.user_data, held.credentials, one));
+                let over_sound = environment.as_ref().is_none_or(|one| is_sound(held.user_data, held.credentials, one));
+                let scopes = part.scopes.clone();
+                let given = Given { scopes: scopes.as_deref(), credentials: part.credentials.is_some(), over_sound };
                 let body = Body {
                     name: Cow::Owned(part.name.unwrap_or(held.name)),
                     user_data: Cow::Owned(over(held.user_data, part.user_data)?),
@@ -65,12 +68,12 @@ impl Planner {
                     scopes: part.scopes.or(held.scopes),
                     on_prem_agent_group_id: part.on_prem_agent_group_id.or(held.on_prem_agent_group_id),
                 };
-                let checked = check(&body, environment.as_ref(), &service)?;
+                let checked = check(&body, given, environment.as_ref(), &service)?;
                 (body, checked)
             }
         };
         let metadata = Metadata { name: body.name.clone().into_owned(), ..metadata };
-        Ok((Operation::Replace { metadata }, Some(body), schema_checked))
+        Ok(Planned { operation: Operation::Replace { metadata }, body: Some(body), checked })
     }
 
     /// The full read, where policy permits one.

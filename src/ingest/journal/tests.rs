@@ -46,7 +46,7 @@ fn admit(journal: &Journal, slip: Slip) -> Intent<Journaled> {
 
 fn sent() -> Sent {
     let operation = Operation::Delete { id: AuthenticationId(Uuid::from_u128(9)) };
-    Sent { owner: Owner::Workspace, operation, schema_checked: false, sent_at: now(), attempt: 1 }
+    Sent { owner: Owner::Workspace, operation, schema_checked: false, notes: Vec::new(), sent_at: now(), attempt: 1 }
 }
 
 #[tokio::test]

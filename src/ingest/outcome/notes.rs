@@ -55,7 +55,7 @@ impl<'a> Done<'a> {
             sent_at: Some(acked.sent.sent_at),
             settled_at: acked.settled_at,
             schema_checked: Some(acked.sent.schema_checked),
-            notes: &[],
+            notes: &acked.sent.notes,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Ingest against the emulator: real files, a real journal, a real client over loopback.
 
+mod documents;
 mod exactly_once;
 mod files;
 mod outcomes;
@@ -18,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Config, Dependencies, Ingest};
+use super::{Config, Dependencies, Ingest, environments::Environments, plan::Planner};
 use crate::{
     audit::{self, AuditLog},
     emulator::{self, AuthenticationView, Emulator, Origin},
@@ -120,6 +121,13 @@ impl Host {
         let shutdown = tasks.shutdown();
         tasks.spawn("ingest", ingest.run(shutdown));
         Running { tasks }
+    }
+
+    /// What plans, without the task around it.
+    fn planner(&self) -> Planner {
+        let Dependencies { tray, principals, cache, audit, policy, .. } = (self.dependencies)();
+        let environments = Environments::new(principals.clone());
+        Planner { tray, principals, cache, audit, policy, environments }
     }
 
     fn drop(&self) -> PathBuf {

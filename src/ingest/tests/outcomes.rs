@@ -82,7 +82,7 @@ async fn what_is_named_and_not_there_is_explained() {
         (reason["pointer"].as_str(), reason["hint"].as_str()),
         (Some("/environment"), Some("it has \"Production\", \"Acme CRM app\""))
     );
-    assert_eq!(host.reason("service").await["pointer"], "/service");
+    assert_eq!(host.reason("service").await["pointer"], "/service/name");
     assert_eq!(host.reason("user").await["pointer"], "/user");
     running.stop().await;
 }

@@ -93,6 +93,15 @@ pub enum Scope {
     },
 }
 
+impl Scope {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Name(name) | Self::Described { scope: name } => name,
+        }
+    }
+}
+
 /// A workspace as its token sees it.
 #[derive(Deserialize)]
 pub(in crate::tray) struct Workspace {
@@ -117,8 +126,15 @@ impl Tray {
     /// # Errors
     /// [`TrayError`], by class.
     pub async fn connectors(&self, acting: Acting<'_>) -> Result<Vec<Connector>, TrayError> {
-        let all: Elements<_> = self.get(acting.bearer(), "list connectors", "/core/v1/connectors").await?;
-        Ok(all.elements)
+        self.all_connectors(acting.bearer()).await
+    }
+
+    /// The same with the organisation's token.
+    ///
+    /// # Errors
+    /// [`TrayError`], by class.
+    pub async fn connectors_of_organisation(&self, master: &MasterToken) -> Result<Vec<Connector>, TrayError> {
+        self.all_connectors(master.bearer()).await
     }
 
     /// `GET /core/v1/services/{name}/versions/{version}/environments`.
@@ -150,6 +166,11 @@ impl Tray {
     /// `GET /core/v1/workspaces`: the first page, which for a workspace's token is the only one.
     pub(in crate::tray) async fn workspaces(&self, token: &SecretString) -> Result<Workspaces, TrayError> {
         self.get(token, "list workspaces", "/core/v1/workspaces?first=100").await
+    }
+
+    async fn all_connectors(&self, token: &SecretString) -> Result<Vec<Connector>, TrayError> {
+        let all: Elements<_> = self.get(token, "list connectors", "/core/v1/connectors").await?;
+        Ok(all.elements)
     }
 
     async fn environments(
