@@ -59,6 +59,9 @@ pub enum Action {
     /// Tray was asked for a user token.
     #[serde(rename = "token.mint")]
     MintToken,
+    /// An end user is created in Tray.
+    #[serde(rename = "user.create")]
+    CreateUser,
     /// Tray was asked which workspace the API user's token belongs to.
     #[serde(rename = "workspace.verify")]
     VerifyWorkspace,

@@ -23,6 +23,7 @@ mod line;
 mod lookup;
 mod number;
 mod outcome;
+mod owner;
 mod plan;
 mod queue;
 mod reconcile;

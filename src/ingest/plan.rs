@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{
     check::{Checked, Given, check},
-    document::{Document, Request, ServiceReference, UserReference, Whole},
+    document::{Document, Request, ServiceReference, Whole},
     environments::Environments,
     intent::{Creation, Operation, Sent},
     journal::now,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     audit::AuditLog,
-    authentication::{AuthenticationId, EndUser, Owner},
+    authentication::{AuthenticationId, Owner},
     policy::Policy,
     principals::{PrincipalError, Principals, Session},
     tray::{Class, Listed, Tray, TrayError},
@@ -125,28 +125,6 @@ fn empty_object() -> Box<RawValue> {
 }
 
 impl Planner {
-    /// Whose authentication a document is about.
-    pub(super) async fn owner(&self, document: &Document<'_>) -> Result<Owner, Obstacle> {
-        let user = match &document.user {
-            UserReference::Id(id) => self.principals.end_user(id).await,
-            UserReference::ExternalId(id) => self.principals.end_user_by_external_id(id).await,
-            UserReference::Absent => return self.implied_owner(document),
-        };
-        match user.map_err(|error| Obstacle::of_session(&error))? {
-            Some(EndUser { id, external_user_id, .. }) => Ok(Owner::EndUser { user_id: id, external_user_id }),
-            None => Err(Refusal::new(Kind::Unresolved, "Tray has no such end user").at("/user").into()),
-        }
-    }
-
-    /// Who is known to own the authentication that is named, else the workspace.
-    fn implied_owner(&self, document: &Document<'_>) -> Result<Owner, Obstacle> {
-        let (Request::Update { id, .. } | Request::Delete { id }) = document.request else {
-            return Ok(Owner::Workspace);
-        };
-        let record = self.cache.record(id).map_err(|error| Obstacle::Later(error.to_string()))?;
-        Ok(record.map_or(Owner::Workspace, |record| record.metadata.owner))
-    }
-
     /// What is to be sent for a document.
     pub(super) async fn plan<'a>(
         &self,
@@ -179,7 +157,7 @@ impl Planner {
     }
 
     /// The environment and the checked body of a document that has all of it.
-    async fn complete<'a>(
+    pub(super) async fn complete<'a>(
         &self,
         whole: &'a Whole<'a>,
         session: Option<&Session>,

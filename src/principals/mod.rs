@@ -1,6 +1,8 @@
 //! Who the daemon may act as: embedded end users, each by a token minted with the master token and kept sealed for its
 //! two days, and the shared workspace of an API user.
 
+mod new_user;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
@@ -31,8 +33,8 @@ const USER_TOKEN_MARGIN: Duration = Duration::from_secs(60 * 60);
 /// How long after a renewal another rejection is a refusal, not an expiry.
 const ONE_RENEWAL_IN: Duration = Duration::from_secs(60 * 60);
 
-/// Minting is serialised for each user; users share this many locks.
-const MINT_LOCKS: usize = 32;
+/// Minting is serialised for each user, and so is the making of users; users share this many locks.
+const USER_LOCKS: usize = 32;
 
 /// The principals that the configuration gives tokens for. Cheap to clone.
 #[derive(Clone)]
@@ -48,7 +50,8 @@ struct Shared {
     configured: Configured,
     /// `None` while the vault is locked.
     tokens: RwLock<Option<Arc<Tokens>>>,
-    minting: [Mutex<()>; MINT_LOCKS],
+    minting: [Mutex<()>; USER_LOCKS],
+    making_users: [Mutex<()>; USER_LOCKS],
     /// Whose token was renewed because Tray rejected it.
     renewed: Lately<UserId>,
 }
@@ -134,6 +137,9 @@ pub enum PrincipalError {
     /// The audit log can't be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// Nothing is begun any more.
+    #[error("the daemon is going down")]
+    GoingDown,
 }
 
 impl PrincipalError {
@@ -155,6 +161,7 @@ impl Principals {
             configured: Configured { master: tokens.master.is_some(), api_user: tokens.api_user.is_some() },
             tokens: RwLock::new(Some(Arc::new(tokens))),
             minting: std::array::from_fn(|_| Mutex::new(())),
+            making_users: std::array::from_fn(|_| Mutex::new(())),
             renewed: Lately::within(ONE_RENEWAL_IN),
         };
         Self { tray, shared: Arc::new(shared) }
@@ -247,9 +254,15 @@ impl Principals {
         };
         let user = found.into_iter().find(asked_for);
         if let Some(user) = &user {
-            self.shared.cache.write(vec![Write::User(user.clone())]).await?;
+            self.remember(user).await?;
         }
         Ok(user)
+    }
+
+    /// Adds an end user to the local mapping.
+    async fn remember(&self, user: &EndUser) -> Result<(), PrincipalError> {
+        self.shared.cache.write(vec![Write::User(user.clone())]).await?;
+        Ok(())
     }
 
     /// A session for an owner of authentications, with a token that is good for a while yet.
@@ -343,8 +356,7 @@ impl Principals {
     }
 
     fn minting(&self, user: &UserId) -> &Mutex<()> {
-        let lock = user.0.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        &self.shared.minting[lock % MINT_LOCKS]
+        lock_of(&self.shared.minting, &user.0)
     }
 
     /// The token that is held for an end user, and when it expires. A damaged one is as good as none: another is minted
@@ -368,6 +380,12 @@ impl Principals {
         };
         tokens.workspace.get_or_try_init(|| verify).await.map(Arc::clone)
     }
+}
+
+/// The one of the locks that a user's id falls on.
+fn lock_of<'a>(locks: &'a [Mutex<()>; USER_LOCKS], id: &str) -> &'a Mutex<()> {
+    let sum = id.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    &locks[sum % USER_LOCKS]
 }
 
 /// Who asks for what there is to have authentications for.

@@ -35,6 +35,16 @@ pub struct TrayError {
     pub status: Option<u16>,
 }
 
+/// The reason of a call that makes a thing which is there.
+pub(super) const EXISTS: &str = "it exists already";
+
+impl TrayError {
+    /// Whether Tray refuses to make a thing because it is there.
+    pub fn says_it_exists(&self) -> bool {
+        self.class == Class::BadInput && self.reason == EXISTS
+    }
+}
+
 impl fmt::Display for TrayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.call, self.reason)?;

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     audit,
-    authentication::{ExternalUserId, Owner},
-    emulator::{Call, Fault, FaultKind},
+    authentication::{ExternalUserId, Owner, UserId},
+    emulator::{self, Call, Fault, FaultKind},
     principals::Session,
     secret::SecretBytes,
 };
@@ -195,4 +195,95 @@ async fn a_receipt_says_what_could_not_be_checked_and_what_oauth_asks_for() {
     assert_eq!(receipt["notes"].as_array().map(Vec::len), Some(1), "{receipt}");
     running.stop().await;
     host.assert_nothing_leaked();
+}
+
+/// A create for an end user whom Tray does not have.
+fn for_a_new_user(host: &Host, name: &str) -> Value {
+    let mut document = host.create_document(name);
+    document["user"] = json!({"externalUserId": "new-1", "name": "New One"});
+    document["createUser"] = json!(true);
+    document
+}
+
+/// The end users whom Tray has beside those from the start: external id and name.
+fn new_users(host: &Host) -> Vec<(String, String)> {
+    let users = host.emulator.world().users();
+    users.into_iter().skip(3).map(|user| (user.external_user_id, user.name)).collect()
+}
+
+#[tokio::test]
+async fn an_end_user_who_is_not_there_is_created_once_and_only_on_demand() {
+    let host = Host::new().await;
+    let running = host.start();
+    let mut document = for_a_new_user(&host, "first");
+    document["createUser"] = json!(false);
+    document["user"] = json!({"externalUserId": "new-1"});
+    host.deliver_json("refused.json", &document);
+    let reason = host.reason("refused.json").await;
+    assert_eq!(reason["pointer"], "/user");
+    assert!(reason["hint"].as_str().is_some_and(|hint| hint.contains("\"createUser\": true")), "{reason}");
+
+    // Nobody is created for a document that is wrong otherwise.
+    let mut document = for_a_new_user(&host, "wrong");
+    document["credentials"] = json!({"access_token": 7});
+    host.deliver_json("wrong.json", &document);
+    assert_eq!(host.reason("wrong.json").await["kind"], "schema");
+    assert_eq!((new_users(&host), count(&host, "user.create", "begun")), (vec![], 0));
+
+    for name in ["first", "second"] {
+        host.deliver_json(name, &for_a_new_user(&host, name));
+        assert_eq!(host.receipt(name).await["outcome"], "created");
+    }
+    assert_eq!(new_users(&host), [("new-1".to_owned(), "New One".to_owned())]);
+    let id = host.emulator.world().user("new-1").expect("made");
+    assert!(host.created().iter().all(|one| one.owner == emulator::Account::User(id)));
+    assert_eq!(host.emulator.world().requests(Call::CreateExternalUser), 1);
+    assert_eq!((count(&host, "user.create", "begun"), count(&host, "user.create", "done")), (1, 1));
+    running.stop().await;
+    host.assert_nothing_leaked();
+}
+
+#[tokio::test]
+async fn an_end_user_whose_creation_has_no_answer_is_found_and_not_made_twice() {
+    let host = Host::new().await;
+    let running = host.start();
+    host.emulator.world().add_fault(Fault::after(Call::CreateExternalUser, FaultKind::DropConnection));
+    host.deliver_json("lost", &for_a_new_user(&host, "lost"));
+    assert_eq!(host.receipt("lost").await["outcome"], "created");
+    assert_eq!((new_users(&host).len(), host.emulator.world().requests(Call::CreateExternalUser)), (1, 1));
+    assert_eq!((count(&host, "user.create", "failed"), count(&host, "user.create", "done")), (1, 0));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn documents_for_a_new_end_user_at_the_same_time_create_one() {
+    let host = Host::new().await;
+    let planner = host.planner();
+    host.emulator.world().add_fault(Fault::before(Call::CreateExternalUser, FaultKind::DelayMs(100)));
+    let documents: Vec<_> = (0..8).map(|number| secret(&for_a_new_user(&host, &format!("{number}")))).collect();
+    let owner = async |bytes: &SecretBytes| {
+        let document = Document::parse(bytes).map_err(|refusal| refusal.reason)?;
+        planner.owner(&document).await.map_err(told)
+    };
+    let owners = at_once(documents.iter().map(owner)).await;
+    let id = UserId(host.emulator.world().user("new-1").expect("made").to_string());
+    assert!(owners.iter().all(|owner| owner.as_ref().is_ok_and(|owner| owner.key() == id.0)), "{owners:?}");
+    assert_eq!((new_users(&host).len(), host.emulator.world().requests(Call::CreateExternalUser)), (1, 1));
+}
+
+#[tokio::test]
+async fn an_end_user_whom_somebody_else_creates_meanwhile_is_taken() {
+    let host = Host::new().await;
+    let planner = host.planner();
+    let world = host.emulator.world();
+    world.add_fault(Fault::before(Call::CreateExternalUser, FaultKind::DelayMs(300)));
+    let bytes = secret(&for_a_new_user(&host, "any"));
+    let document = Document::parse(&bytes).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    let meanwhile = async {
+        host.until("the creation", || world.requests(Call::CreateExternalUser) == 1).await;
+        world.add_user("new-1", "Elsewhere")
+    };
+    let (owner, id) = tokio::join!(planner.owner(&document), meanwhile);
+    assert_eq!(owner.map_err(told).map(|owner| owner.key().to_owned()), Ok(id.to_string()));
+    assert_eq!(new_users(&host).len(), 1);
 }

@@ -14,7 +14,7 @@ pub use self::{
 };
 use super::{
     body::{Unfit, parse},
-    error::{Class, Repeat, TrayError},
+    error::{Class, EXISTS, Repeat, TrayError},
     transport::Tray,
 };
 use crate::secret::{SecretBytes, SecretString};
@@ -142,7 +142,7 @@ impl OperationError {
         let (class, reason) = match (self.extensions.name.as_deref(), self.extensions.code.as_deref()) {
             (_, Some("access_not_allowed")) => (Class::NotPermitted, "the token is not allowed to do this"),
             (_, Some("resource_does_not_exist" | "user_does_not_exist")) => (Class::Gone, "no such thing"),
-            (_, Some("resource_already_exists" | "user_already_exists")) => (Class::BadInput, "it exists already"),
+            (_, Some("resource_already_exists" | "user_already_exists")) => (Class::BadInput, EXISTS),
             (Some("GraphQLError"), _) => (Class::BadInput, "Tray refuses what was sent"),
             _ => (repeat.unanswered(), "Tray failed"),
         };
