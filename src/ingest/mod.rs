@@ -19,6 +19,7 @@ mod journal;
 mod json;
 mod lane;
 mod layout;
+mod leaves;
 mod line;
 mod lookup;
 mod number;

@@ -12,6 +12,7 @@ use super::{
     intent::{Creation, Operation, Sent},
     journal::now,
     refusal::{Kind, Refusal},
+    update::Base,
     validate::Resolved,
 };
 use crate::{
@@ -57,6 +58,8 @@ pub(super) struct Plan<'a> {
     pub(super) sent: Sent,
     /// `None` for a delete.
     pub(super) body: Option<Body<'a>>,
+    /// What a part was put over, if it was: before the body is sent it must still be that.
+    pub(super) base: Option<Base>,
 }
 
 /// What a document comes to, before it is known when it is sent.
@@ -65,6 +68,7 @@ pub(super) struct Planned<'a> {
     /// `None` for a delete.
     pub(super) body: Option<Body<'a>>,
     pub(super) checked: Checked,
+    pub(super) base: Option<Base>,
 }
 
 impl From<Refusal> for Obstacle {
@@ -132,7 +136,7 @@ impl Planner {
         owner: &Owner,
         session: &Session,
     ) -> Result<Plan<'a>, Obstacle> {
-        let Planned { operation, body, checked } = match &document.request {
+        let Planned { operation, body, checked, base } = match &document.request {
             Request::Create(whole) => self.plan_create(whole, session).await?,
             Request::Upsert(whole) => self.plan_upsert(whole, owner, session).await?,
             Request::Update { id, part } => {
@@ -141,19 +145,24 @@ impl Planner {
             }
             Request::Delete { id } => {
                 self.listed(*id, session).await?;
-                Planned { operation: Operation::Delete { id: *id }, body: None, checked: Checked::default() }
+                Planned {
+                    operation: Operation::Delete { id: *id },
+                    body: None,
+                    checked: Checked::default(),
+                    base: None,
+                }
             }
         };
         let Checked { schemas: schema_checked, notes } = checked;
         let sent = Sent { owner: owner.clone(), operation, schema_checked, notes, sent_at: now(), attempt: 1 };
-        Ok(Plan { sent, body })
+        Ok(Plan { sent, body, base })
     }
 
     async fn plan_create<'a>(&self, whole: &'a Whole<'a>, session: &Session) -> Result<Planned<'a>, Obstacle> {
         let (resolved, body, checked) = self.complete(whole, Some(session)).await?;
         let all = self.list(session).await?;
         let operation = Operation::Create(creation(whole, resolved, &all));
-        Ok(Planned { operation, body: Some(body), checked })
+        Ok(Planned { operation, body: Some(body), checked, base: None })
     }
 
     /// The environment and the checked body of a document that has all of it.
@@ -185,7 +194,7 @@ impl Planner {
             Ok([one]) => self.plan_update(one.into_metadata(owner.clone()), whole.as_part(), session).await,
             Err(none) if none.is_empty() => {
                 let operation = Operation::Create(creation(whole, resolved, &all));
-                Ok(Planned { operation, body: Some(body), checked })
+                Ok(Planned { operation, body: Some(body), checked, base: None })
             }
             Err(several) => {
                 let reason = format!("{} authentications have that owner, environment and name", several.len());

@@ -9,6 +9,7 @@ use super::{
     document::{Part, ServiceReference},
     intent::Operation,
     json::merged,
+    leaves::Leaves,
     plan::{Body, Obstacle, Planned, Planner},
     refusal::{Kind, Refusal},
     validate::label,
@@ -18,11 +19,19 @@ use crate::{
     authentication::Metadata,
     policy::PullDecision,
     principals::Session,
-    tray::{Class, FullAuthentication, Refresh},
+    tray::{Class, FullAuthentication, Refresh, TrayError},
 };
 
 /// What to do where a full read is not to be had.
 const GIVE_ALL: &str = "give all of \"name\", \"userData\", \"credentials\" and \"scopes\", or have [pull] permit it";
+
+/// What a part was put over: what Tray held then, without its values.
+#[derive(Debug)]
+pub(super) struct Base {
+    leaves: Leaves,
+    /// As it was listed, which is what policy decides by.
+    metadata: Metadata,
+}
 
 impl Planner {
     /// Plans the update of an authentication as it is listed.
@@ -34,7 +43,7 @@ impl Planner {
     ) -> Result<Planned<'a>, Obstacle> {
         let environment = self.environment_of(&metadata, session).await?;
         let service = ServiceReference::of_service(metadata.service.as_ref()).as_ref().map(label).unwrap_or_default();
-        let (body, checked) = match part {
+        let (body, checked, base) = match part {
             Part {
                 name: Some(name),
                 user_data: Some(user_data),
@@ -53,11 +62,11 @@ impl Planner {
                 };
                 let given = Given { scopes: body.scopes.as_deref(), credentials: true, over_sound: true };
                 let checked = check(&body, given, environment.as_ref(), &service)?;
-                (body, checked)
+                (body, checked, None)
             }
             part => {
-                let full = self.read_in_full(&metadata, session).await?;
-                let held = full.view().map_err(|error| Obstacle::of_call(&error))?;
+                let full = self.read_in_full(&metadata, session, "to complete an update in part").await?;
+                let held = full.view().map_err(later)?;
                 let over_sound = environment.as_ref().is_none_or(|one| is_sound(held.user_data, held.credentials, one));
                 let scopes = part.scopes.clone();
                 let given = Given { scopes: scopes.as_deref(), credentials: part.credentials.is_some(), over_sound };
@@ -69,21 +78,33 @@ impl Planner {
                     on_prem_agent_group_id: part.on_prem_agent_group_id.or(held.on_prem_agent_group_id),
                 };
                 let checked = check(&body, given, environment.as_ref(), &service)?;
-                (body, checked)
+                let leaves = Leaves::of_held(&self.cache, metadata.owner.key(), &full.view().map_err(later)?)?;
+                (body, checked, Some(Base { leaves, metadata: metadata.clone() }))
             }
         };
         let metadata = Metadata { name: body.name.clone().into_owned(), ..metadata };
-        Ok(Planned { operation: Operation::Replace { metadata }, body: Some(body), checked })
+        Ok(Planned { operation: Operation::Replace { metadata }, body: Some(body), checked, base })
+    }
+
+    /// Whether Tray still holds what a part was put over, as far as another full read can tell: it takes the same
+    /// permit, and is recorded alike. What changes between this and the sending is lost, for Tray has no conditions.
+    pub(super) async fn is_unchanged(&self, base: &Base, session: &Session) -> Result<bool, Obstacle> {
+        let full = self.read_in_full(&base.metadata, session, "to see that it is still as it was").await?;
+        Ok(Leaves::of_held(&self.cache, base.metadata.owner.key(), &full.view().map_err(later)?)? == base.leaves)
     }
 
     /// The full read, where policy permits one.
-    async fn read_in_full(&self, metadata: &Metadata, session: &Session) -> Result<FullAuthentication, Obstacle> {
+    pub(super) async fn read_in_full(
+        &self,
+        metadata: &Metadata,
+        session: &Session,
+        because: &'static str,
+    ) -> Result<FullAuthentication, Obstacle> {
         let refuse = |reason: &str, hint: &str| Obstacle::Refused(Refusal::new(Kind::Policy, reason).hint(hint));
         let target = Target::authentication(metadata.id, &metadata.owner);
         let decision = self.pull_decision(metadata, session).await?;
         let record = |outcome, rule: Option<&str>| {
-            let event =
-                Event::new(Action::Pull, outcome).on(target).under(rule).because("to complete an update in part");
+            let event = Event::new(Action::Pull, outcome).on(target).under(rule).because(because);
             self.audit.record(&event).map_err(|error| Obstacle::Later(error.to_string()))
         };
         let rule = match decision {
@@ -116,6 +137,11 @@ impl Planner {
         let scopes = asked.map_err(|error| Obstacle::of_call(&error))?.scopes.unwrap_or_default();
         Ok(policy.pull(&Metadata { scopes: Some(scopes), ..metadata.clone() }))
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
+fn later(error: TrayError) -> Obstacle {
+    Obstacle::of_call(&error)
 }
 
 /// An object that is held with what is given put over it.

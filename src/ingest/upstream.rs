@@ -111,7 +111,7 @@ impl Upstream {
             Err(error) => return self.obstructed(intent, Some(owner), Obstacle::of_session(&error)).await,
         };
         match self.planner.plan(&document, &owner, &session).await {
-            Ok(Plan { sent, body }) => {
+            Ok(Plan { sent, body, .. }) => {
                 failpoint!("deliver.planned");
                 self.begin(&intent.slip, &sent).await?;
                 failpoint!("deliver.begun");
