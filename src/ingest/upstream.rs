@@ -27,6 +27,9 @@ use crate::{
     tray::{Class, NewAuthentication, Replacement, TrayError},
 };
 
+/// How often an update in part is planned at once, when what it is put over changes each time.
+const PLANS: usize = 3;
+
 /// How soon to try again when another of the same owner is under way, which is known only by now.
 const TURN: Duration = Duration::from_millis(100);
 
@@ -110,17 +113,39 @@ impl Upstream {
             Ok(session) => session,
             Err(error) => return self.obstructed(intent, Some(owner), Obstacle::of_session(&error)).await,
         };
-        match self.planner.plan(&document, &owner, &session).await {
-            Ok(Plan { sent, body, .. }) => {
-                failpoint!("deliver.planned");
-                self.begin(&intent.slip, &sent).await?;
-                failpoint!("deliver.begun");
-                let intent = self.journal.advance(intent, sent).await?;
-                failpoint!("deliver.sent");
-                self.send(intent, body.as_ref(), &session).await
+        let mut intent = intent;
+        for _ in 0..PLANS {
+            let Plan { sent, body, base } = match self.planner.plan(&document, &owner, &session).await {
+                Ok(plan) => plan,
+                Err(obstacle) => return self.obstructed(intent, Some(owner), obstacle).await,
+            };
+            failpoint!("deliver.planned");
+            self.begin(&intent.slip, &sent).await?;
+            failpoint!("deliver.begun");
+            let sent = self.journal.advance(intent, sent).await?;
+            failpoint!("deliver.sent");
+            let is_unchanged = match &base {
+                Some(base) => self.planner.is_unchanged(base, &session).await,
+                None => Ok(true),
+            };
+            match is_unchanged {
+                Ok(true) => return self.send(sent, body.as_ref(), &session).await,
+                Ok(false) => intent = self.unsent(sent, "it changed meanwhile: nothing was sent").await?,
+                Err(obstacle) => {
+                    let intent = self.unsent(sent, "it could not be read again: nothing was sent").await?;
+                    return self.obstructed(intent, Some(owner), obstacle).await;
+                }
             }
-            Err(obstacle) => self.obstructed(intent, Some(owner), obstacle).await,
         }
+        let changing = Obstacle::Later("it changes while it is updated".to_owned());
+        Ok(Progress::Waiting(self.put_off(Some(&owner), changing).await))
+    }
+
+    /// Takes back what was to be sent and was not.
+    async fn unsent(&self, intent: Intent<Sent>, because: &'static str) -> Result<Intent<Journaled>, LocalError> {
+        let Intent { slip, state, .. } = &intent;
+        self.settled(slip, state, state.operation.authentication(), Outcome::Failed, because)?;
+        Ok(self.journal.advance(intent, Journaled {}).await?)
     }
 
     /// Sends, once.

@@ -1,6 +1,6 @@
 //! Documents in and out of order: what is checked before anything leaves, who is created, and what changes under whom.
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -14,9 +14,10 @@ use super::{
 use crate::{
     audit,
     authentication::{ExternalUserId, Owner, UserId},
-    emulator::{self, Call, Fault, FaultKind},
+    emulator::{self, Alteration, AuthenticationView, Call, Fault, FaultKind},
     principals::Session,
     secret::SecretBytes,
+    status::Posted,
 };
 
 /// What the audit log has of an action and an outcome.
@@ -286,4 +287,83 @@ async fn an_end_user_whom_somebody_else_creates_meanwhile_is_taken() {
     let (owner, id) = tokio::join!(planner.owner(&document), meanwhile);
     assert_eq!(owner.map_err(told).map(|owner| owner.key().to_owned()), Ok(id.to_string()));
     assert_eq!(new_users(&host).len(), 1);
+}
+
+/// An authentication with credentials of two members, and an update of one of them.
+async fn with_an_update(host: &Host) -> (AuthenticationView, Value) {
+    let made = host.create("Acme").await;
+    let update =
+        json!({"version": 1, "action": "update", "authenticationId": made.id, "credentials": {"access_token": CANARY}});
+    (made, update)
+}
+
+/// Changes another member behind the client's back.
+fn refresh(host: &Host, made: &AuthenticationView, token: &str) {
+    let credentials = json!({"access_token": "old", "refresh_token": token});
+    let alteration = Alteration { credentials: credentials.as_object().cloned(), ..Alteration::default() };
+    assert!(host.emulator.world().alter_authentication(made.id, alteration));
+}
+
+/// Waits until the full read is done whose answer is held back.
+async fn read(host: &Host, times: u64) {
+    host.until("a full read", || host.emulator.world().requests(Call::FullRead) == times).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+#[tokio::test]
+async fn an_update_in_part_of_what_changes_meanwhile_holds_both_changes() {
+    let host = Host::new().await;
+    let running = host.start();
+    let (made, update) = with_an_update(&host).await;
+    refresh(&host, &made, "first");
+    host.emulator.world().add_fault(Fault::after(Call::FullRead, FaultKind::DelayMs(300)));
+    host.deliver_json("update.json", &update);
+    read(&host, 1).await;
+    refresh(&host, &made, "second");
+    assert_eq!(host.receipt("update.json").await["outcome"], "updated");
+    let credentials = host.emulator.world().authentication(made.id).expect("there").credentials;
+    assert_eq!(credentials, json!({"access_token": CANARY, "refresh_token": "second"}));
+    let world = host.emulator.world();
+    assert_eq!((world.requests(Call::FullRead), world.requests(Call::ReplaceAuthentication)), (4, 1));
+    assert_eq!(count(&host, "authentication.pull", "done"), 4);
+    assert_eq!((count(&host, "ingest.update", "begun"), count(&host, "ingest.settle", "failed")), (2, 1));
+    running.stop().await;
+    host.assert_nothing_leaked();
+}
+
+#[tokio::test]
+async fn what_changes_all_the_time_is_updated_later() {
+    let host = Host::new().await;
+    let running = host.start();
+    let (made, update) = with_an_update(&host).await;
+    host.emulator.world().add_fault(Fault::after(Call::FullRead, FaultKind::DelayMs(200)).times(6));
+    host.deliver_json("update.json", &update);
+    for round in 0..3 {
+        read(&host, 2 * round + 1).await;
+        refresh(&host, &made, &format!("round {round}"));
+    }
+    let is_told =
+        |posted: &Posted| posted.ingest.problems.iter().any(|one| one.what == "it changes while it is updated");
+    host.posted("the problem", is_told).await;
+    assert_eq!(host.emulator.world().requests(Call::ReplaceAuthentication), 0);
+    assert_eq!(host.receipt("update.json").await["outcome"], "updated");
+    let credentials = host.emulator.world().authentication(made.id).expect("there").credentials;
+    assert_eq!(credentials, json!({"access_token": CANARY, "refresh_token": "round 2"}));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_update_whose_second_read_is_refused_sends_nothing() {
+    let host = Host::new().await;
+    let running = host.start();
+    let (_, update) = with_an_update(&host).await;
+    let world = host.emulator.world();
+    world.add_fault(Fault::after(Call::FullRead, FaultKind::DelayMs(300)));
+    host.deliver_json("update.json", &update);
+    read(&host, 1).await;
+    world.set_full_read(false);
+    let reason = host.reason("update.json").await;
+    assert_eq!((&reason["kind"], world.requests(Call::ReplaceAuthentication)), (&json!("policy"), 0));
+    running.stop().await;
+    host.assert_nothing_leaked();
 }
