@@ -185,6 +185,14 @@ impl<'a> Document<'a> {
 }
 
 impl UserReference {
+    /// The external id, if it is by that.
+    pub(super) fn external_id(&self) -> Option<&str> {
+        match self {
+            Self::ExternalId(id) => Some(&id.0),
+            Self::Id(_) | Self::Absent => None,
+        }
+    }
+
     /// Takes the end user, and the display name to create them under if that is asked for.
     fn take(object: &mut Object<'_>, action: Action) -> Result<(Self, Option<String>), Refusal> {
         let creates = match action {

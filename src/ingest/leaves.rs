@@ -17,8 +17,9 @@ use crate::{
 /// The keyed fingerprint of each leaf of an authentication, by its JSON pointer (RFC 6901, in full).
 ///
 /// Equal values have equal fingerprints at every pointer and in every authentication of one owner, and unequal ones
-/// between owners: that two end users have one password is nobody's to see.
-#[derive(Debug, PartialEq, Eq)]
+/// between owners: that two end users have one password is nobody's to see. An owner is an end user by the external id,
+/// which one who is yet to be made has too, or else the workspace.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Leaves(BTreeMap<String, Leaf>);
 
 /// A leaf.
@@ -40,7 +41,7 @@ struct Fields<'a> {
 
 impl Leaves {
     /// Of what Tray holds for an owner.
-    pub(super) fn of_held(cache: &Cache, owner: &str, held: &FullView<'_>) -> Result<Self, Obstacle> {
+    pub(super) fn of_held(cache: &Cache, owner: Option<&str>, held: &FullView<'_>) -> Result<Self, Obstacle> {
         let fields = Fields {
             name: &held.name,
             user_data: held.user_data,
@@ -52,7 +53,7 @@ impl Leaves {
     }
 
     /// Of what Tray would hold.
-    pub(super) fn of_body(cache: &Cache, owner: &str, body: &Body<'_>) -> Result<Self, Obstacle> {
+    pub(super) fn of_body(cache: &Cache, owner: Option<&str>, body: &Body<'_>) -> Result<Self, Obstacle> {
         let fields = Fields {
             name: &body.name,
             user_data: &body.user_data,
@@ -63,9 +64,10 @@ impl Leaves {
         Self::of(cache, owner, &fields)
     }
 
-    fn of(cache: &Cache, owner: &str, fields: &Fields<'_>) -> Result<Self, Obstacle> {
+    fn of(cache: &Cache, owner: Option<&str>, fields: &Fields<'_>) -> Result<Self, Obstacle> {
+        let domain = owner.map_or_else(|| "field of the workspace".to_owned(), |id| format!("field of end user {id}"));
         let keys = cache.keyring().keys().map_err(|error| Obstacle::Later(error.to_string()))?;
-        let mut all = Gather { keys: &keys, domain: format!("field of {owner}"), leaves: BTreeMap::new() };
+        let mut all = Gather { keys: &keys, domain, leaves: BTreeMap::new() };
         all.leaf("/name", "/name", &Value::from(fields.name));
         for (pointer, object) in [("/userData", fields.user_data), ("/credentials", fields.credentials)] {
             let object: Value = serde_json::from_str(object.get())

@@ -51,14 +51,14 @@ impl<K: Eq + Hash, T: Clone> Lookups<K, T> {
         ask: impl Future<Output = Result<T, PrincipalError>>,
     ) -> Result<T, LookupError> {
         let since = Instant::now();
-        let shelf = self.shelf(key);
-        let mut shelf = shelf.lock().await;
-        if let Some((at, known)) = &shelf.known
+        let place = self.place(key);
+        let mut held = place.lock().await;
+        if let Some((at, known)) = &held.known
             && believed(known, at.elapsed())
         {
             return Ok(known.clone());
         }
-        if let Some((at, error)) = &shelf.failed
+        if let Some((at, error)) = &held.failed
             && *at > since
             && error.class == Some(Class::RetryLater)
         {
@@ -66,18 +66,21 @@ impl<K: Eq + Hash, T: Clone> Lookups<K, T> {
         }
         let answer = ask.await.map_err(|error| LookupError { class: error.class(), what: error.to_string() });
         match &answer {
-            Ok(answer) => *shelf = Shelf { known: Some((Instant::now(), answer.clone())), failed: None },
-            Err(error) => shelf.failed = Some((Instant::now(), error.clone())),
+            Ok(answer) => *held = Shelf { known: Some((Instant::now(), answer.clone())), failed: None },
+            Err(error) => held.failed = Some((Instant::now(), error.clone())),
         }
         answer
     }
 
-    fn shelf(&self, key: K) -> Arc<AsyncMutex<Shelf<T>>> {
+    fn place(&self, key: K) -> Arc<AsyncMutex<Shelf<T>>> {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         if shelves.len() >= MANY {
             let is_fresh = |shelf: &Shelf<T>| shelf.known.as_ref().is_some_and(|(at, _)| at.elapsed() < self.lifetime);
-            // One that can't be looked at is in use.
-            shelves.retain(|_, shelf| shelf.try_lock().map_or(true, |shelf| is_fresh(&shelf)));
+            // One that can't be looked at is in use, or about to be.
+            let is_free = |shelf: &Arc<AsyncMutex<Shelf<T>>>| {
+                Arc::strong_count(shelf) == 1 && shelf.try_lock().is_ok_and(|shelf| !is_fresh(&shelf))
+            };
+            shelves.retain(|_, shelf| !is_free(shelf));
         }
         let empty = || Arc::new(AsyncMutex::new(Shelf { known: None, failed: None }));
         Arc::clone(shelves.entry(key).or_insert_with(empty))

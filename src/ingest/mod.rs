@@ -26,6 +26,7 @@ mod number;
 mod outcome;
 mod owner;
 mod plan;
+mod preview;
 mod queue;
 mod reconcile;
 mod recover;

@@ -52,6 +52,19 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// Its name, as reasons have it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Document => "document",
+            Self::Unresolved => "unresolved",
+            Self::Schema => "schema",
+            Self::Policy => "policy",
+            Self::Tray => "tray",
+            Self::Restored => "restored",
+        }
+    }
+
     /// The clause for the audit log.
     pub(super) fn clause(self) -> &'static str {
         match self {
@@ -134,6 +147,15 @@ mod tests {
         assert_eq!(refusal.clone().position(1, 7).on_line(1).line, Some(1));
         assert_eq!(refusal.clone().position(2, 7).on_line(40).line, Some(41));
         assert_eq!((refusal.clone().on_line(40).line, refusal.on_line(40).column), (Some(40), None));
+    }
+
+    #[test]
+    fn a_kind_has_one_name() {
+        for kind in
+            [Kind::File, Kind::Document, Kind::Unresolved, Kind::Schema, Kind::Policy, Kind::Tray, Kind::Restored]
+        {
+            assert_eq!(serde_json::json!(kind), kind.as_str());
+        }
     }
 
     #[test]

@@ -33,6 +33,12 @@ pub(super) struct Base {
     metadata: Metadata,
 }
 
+impl Base {
+    pub(super) fn into_leaves(self) -> Leaves {
+        self.leaves
+    }
+}
+
 impl Planner {
     /// Plans the update of an authentication as it is listed.
     pub(super) async fn plan_update<'a>(
@@ -78,7 +84,8 @@ impl Planner {
                     on_prem_agent_group_id: part.on_prem_agent_group_id.or(held.on_prem_agent_group_id),
                 };
                 let checked = check(&body, given, environment.as_ref(), &service)?;
-                let leaves = Leaves::of_held(&self.cache, metadata.owner.key(), &full.view().map_err(later)?)?;
+                let leaves =
+                    Leaves::of_held(&self.cache, metadata.owner.external_user_id(), &full.view().map_err(later)?)?;
                 (body, checked, Some(Base { leaves, metadata: metadata.clone() }))
             }
         };
@@ -90,7 +97,8 @@ impl Planner {
     /// permit, and is recorded alike. What changes between this and the sending is lost, for Tray has no conditions.
     pub(super) async fn is_unchanged(&self, base: &Base, session: &Session) -> Result<bool, Obstacle> {
         let full = self.read_in_full(&base.metadata, session, "to see that it is still as it was").await?;
-        Ok(Leaves::of_held(&self.cache, base.metadata.owner.key(), &full.view().map_err(later)?)? == base.leaves)
+        Ok(Leaves::of_held(&self.cache, base.metadata.owner.external_user_id(), &full.view().map_err(later)?)?
+            == base.leaves)
     }
 
     /// The full read, where policy permits one.

@@ -43,8 +43,8 @@ async fn acting(host: &Host, planner: &Planner) -> (Owner, Session) {
 /// The notes of a document's plan, or why there is none.
 async fn plan(planner: &Planner, bytes: &SecretBytes, owner: &Owner, session: &Session) -> Result<Vec<String>, String> {
     let document = Document::parse(bytes).map_err(|refusal| refusal.reason)?;
-    let planned = planner.plan(&document, owner, session).await;
-    planned.map(|plan| plan.sent.notes).map_err(told)
+    let outcome = planner.plan(&document, owner, session).await;
+    outcome.map(|plan| plan.sent.notes).map_err(told)
 }
 
 fn told(obstacle: Obstacle) -> String {
@@ -81,8 +81,8 @@ async fn many_documents_at_once_ask_for_an_environment_once() {
     // Late, so that all of them have asked before the first has its answer.
     host.emulator.world().add_fault(Fault::before(Call::ListEnvironments, FaultKind::DelayMs(100)));
     let documents: Vec<_> = (0..32).map(|number| secret(&host.create_document(&format!("number {number}")))).collect();
-    let planned = at_once(documents.iter().map(|bytes| plan(&planner, bytes, &owner, &session))).await;
-    assert!(planned.iter().all(Result::is_ok), "{planned:?}");
+    let plans = at_once(documents.iter().map(|bytes| plan(&planner, bytes, &owner, &session))).await;
+    assert!(plans.iter().all(Result::is_ok), "{plans:?}");
     assert_eq!(host.emulator.world().requests(Call::ListEnvironments), 1);
 }
 
@@ -95,8 +95,8 @@ async fn a_wrong_name_is_asked_for_once_by_however_many_documents() {
         let mut document = host.create_document("any");
         change(&mut document);
         let documents: Vec<_> = (0..20).map(|_| secret(&document)).collect();
-        let planned = at_once(documents.iter().map(|bytes| plan(&planner, bytes, &owner, &session))).await;
-        let refusals: Vec<_> = planned.into_iter().map(|planned| planned.expect_err("refused")).collect();
+        let plans = at_once(documents.iter().map(|bytes| plan(&planner, bytes, &owner, &session))).await;
+        let refusals: Vec<_> = plans.into_iter().map(|plan| plan.expect_err("refused")).collect();
         assert!(refusals.iter().all(|refusal| *refusal == refusals[0]));
         assert!(!refusals[0].contains(CANARY), "{}", refusals[0]);
         refusals[0].clone()
@@ -121,8 +121,8 @@ async fn a_failed_look_up_is_told_to_those_who_wait_and_not_remembered() {
     let (owner, session) = acting(&host, &planner).await;
     let bytes = secret(&host.create_document("Acme"));
     world.add_fault(Fault::before(Call::ListEnvironments, FaultKind::Status(503)).times(40));
-    let planned = at_once((0..8).map(|_| plan(&planner, &bytes, &owner, &session))).await;
-    assert!(planned.iter().all(|planned| planned.as_ref().is_err_and(|why| why.starts_with("later"))), "{planned:?}");
+    let plans = at_once((0..8).map(|_| plan(&planner, &bytes, &owner, &session))).await;
+    assert!(plans.iter().all(|plan| plan.as_ref().is_err_and(|why| why.starts_with("later"))), "{plans:?}");
     let asked = world.requests(Call::ListEnvironments);
     assert!(asked < 8, "{asked}");
     world.clear_faults();

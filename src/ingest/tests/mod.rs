@@ -4,6 +4,7 @@ mod documents;
 mod exactly_once;
 mod files;
 mod outcomes;
+mod previews;
 
 use std::{
     fs,
