@@ -1,5 +1,8 @@
 //! Numbers that survive the way through a double (RFC 7493, 2.2): whoever reads JSON may keep no more of them.
 
+/// A whole number of so many digits is one that every double around it holds.
+const SURE: usize = 15;
+
 /// A decimal number without its sign: `0.d₁d₂… × 10^exponent`, where neither the first nor the last digit is zero.
 #[derive(Debug, PartialEq, Eq)]
 struct Decimal {
@@ -10,6 +13,9 @@ struct Decimal {
 
 /// Whether the shortest decimal that reads back as a number's double is numerically the same number.
 pub(super) fn is_exact(number: &str) -> bool {
+    if number.len() <= SURE && number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return true;
+    }
     let Some(double) = number.parse::<f64>().ok().filter(|double| double.is_finite()) else { return false };
     Decimal::of(number) == Decimal::of(&format!("{double:e}"))
 }
