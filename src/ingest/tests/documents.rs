@@ -316,7 +316,7 @@ async fn an_update_in_part_of_what_changes_meanwhile_holds_both_changes() {
     let running = host.start();
     let (made, update) = with_an_update(&host).await;
     refresh(&host, &made, "first");
-    host.emulator.world().add_fault(Fault::after(Call::FullRead, FaultKind::DelayMs(300)));
+    host.emulator.world().add_fault(Fault::after(Call::FullRead, FaultKind::DelayMs(600)));
     host.deliver_json("update.json", &update);
     read(&host, 1).await;
     refresh(&host, &made, "second");
@@ -336,7 +336,7 @@ async fn what_changes_all_the_time_is_updated_later() {
     let host = Host::new().await;
     let running = host.start();
     let (made, update) = with_an_update(&host).await;
-    host.emulator.world().add_fault(Fault::after(Call::FullRead, FaultKind::DelayMs(200)).times(6));
+    host.emulator.world().add_fault(Fault::after(Call::FullRead, FaultKind::DelayMs(400)).times(6));
     host.deliver_json("update.json", &update);
     for round in 0..3 {
         read(&host, 2 * round + 1).await;
@@ -358,7 +358,7 @@ async fn an_update_whose_second_read_is_refused_sends_nothing() {
     let running = host.start();
     let (_, update) = with_an_update(&host).await;
     let world = host.emulator.world();
-    world.add_fault(Fault::after(Call::FullRead, FaultKind::DelayMs(300)));
+    world.add_fault(Fault::after(Call::FullRead, FaultKind::DelayMs(600)));
     host.deliver_json("update.json", &update);
     read(&host, 1).await;
     world.set_full_read(false);
