@@ -7,7 +7,6 @@ use uuid::Uuid;
 use super::{
     claim::{Opened, Permitted, Unread},
     contents,
-    intake::LocalError,
     intent::{Effect, Follows, Intent, Rejected, Sent, Slip, Unfinished},
     journal::{Contents, JournalError},
     lane::Lane,
@@ -21,7 +20,7 @@ use crate::{
     authentication::{AuthenticationId, Owner},
     clauses::clauses,
     requests::ingest::{
-        Answer, IngestRefusal, IngestRequest, IntentState, Order, Settled, SettledAs, Unfinished as Shown,
+        Answer, IngestRefusal, IngestRequest, IntentState, Order, Preview, Settled, SettledAs, Unfinished as Shown,
     },
     secret::SecretBytes,
     status::Problem,
@@ -127,7 +126,7 @@ impl Attendant {
             return Err(IngestRefusal::Conflict("it creates nothing: there is nothing to adopt"));
         }
         let session = self.upstream.planner.principals.session(&sent.owner).await;
-        let session = session.map_err(|error| IngestRefusal::Unavailable(error.to_string()))?;
+        let session = session.map_err(unavailable)?;
         let listed = self.upstream.planner.list(&session).await.map_err(|obstacle| {
             IngestRefusal::Unavailable(match obstacle {
                 Obstacle::Refused(refusal) => refusal.reason,
@@ -140,7 +139,7 @@ impl Attendant {
         }
         let id = intent.slip.id;
         let adopted = self.upstream.acknowledge(intent, sent, Effect::Adopted, found).await;
-        adopted.map_err(local)?;
+        adopted.map_err(unavailable)?;
         Ok((SettledAs::Adopted, Attended::Settled(id)))
     }
 
@@ -150,7 +149,7 @@ impl Attendant {
     {
         let id = intent.slip.id;
         let discarded = self.upstream.refuse(intent, owner, Refusal::new(Kind::Discarded, reason)).await;
-        match discarded.map_err(local)? {
+        match discarded.map_err(unavailable)? {
             Progress::Rejected => Ok((SettledAs::Discarded, Attended::Settled(id))),
             _ => unreachable!("what is refused is rejected"),
         }
@@ -159,7 +158,7 @@ impl Attendant {
     async fn remove_damaged(&self, id: Uuid) -> Decided {
         let because = Kind::Discarded.clause();
         let event = Event::new(Action::Reject, Outcome::Refused).on(Target::intent(id)).because(because);
-        self.upstream.audit.record(&event).map_err(|error| local(error.into()))?;
+        self.upstream.audit.record(&event).map_err(unavailable)?;
         self.upstream.journal.remove(id).await.map_err(unavailable)?;
         Ok((SettledAs::Discarded, Attended::Settled(id)))
     }
@@ -182,12 +181,20 @@ impl Attendant {
                 let _ = answer.send(opened.unwrap_or_else(gone));
             }
             IngestRequest::Plan(document, answer) => {
-                drop(document);
-                let _ = answer.send(Err(IngestRefusal::Off));
+                let _ = answer.send(self.preview(&document).await);
             }
             IngestRequest::Settle(_, _, answer) => {
                 let _ = answer.send(Err(IngestRefusal::NotFound));
             }
+        }
+    }
+
+    async fn preview(&self, document: &SecretBytes) -> Result<Preview, IngestRefusal> {
+        let unsealed = contents::unseal(document, &self.upstream.outcomes.keyring, OPENED_AT_MOST);
+        match unsealed.map_err(unavailable)? {
+            Ok(None) => self.upstream.planner.preview(document).await,
+            Ok(Some(opened)) => self.upstream.planner.preview(&opened).await,
+            Err(_) => Err(IngestRefusal::Bad("it is not sealed to this vault, or damaged")),
         }
     }
 
@@ -214,7 +221,7 @@ impl Attendant {
     /// A rejected document in the clear.
     fn open(&self, name: &str) -> Result<SecretBytes, IngestRefusal> {
         let path = self.upstream.outcomes.layout.rejected();
-        let directory = Layout::open(&path).map_err(|error| IngestRefusal::Unavailable(clauses(&error)))?;
+        let directory = Layout::open(&path).map_err(unavailable)?;
         let permitted = Permitted { owners: Vec::new(), max_size: OPENED_AT_MOST };
         let bytes =
             permitted.open(&directory, Path::new(name)).and_then(Opened::read).map_err(|unread| match unread {
@@ -226,7 +233,7 @@ impl Attendant {
                 Unread::Failed(error) => IngestRefusal::Unavailable(error.to_string()),
             })?;
         let unsealed = contents::unseal(&bytes, &self.upstream.outcomes.keyring, OPENED_AT_MOST);
-        match unsealed.map_err(|error| unavailable(error.into()))? {
+        match unsealed.map_err(unavailable)? {
             Ok(None) => Ok(bytes),
             Ok(Some(opened)) => Ok(opened),
             Err(_) => Err(IngestRefusal::Conflict("it is not sealed to this vault, or damaged")),
@@ -264,10 +271,6 @@ fn shown(unfinished: &Unfinished, problem: Option<&Problem>) -> Shown {
     }
 }
 
-fn unavailable(error: JournalError) -> IngestRefusal {
-    local(error.into())
-}
-
-fn local(error: LocalError) -> IngestRefusal {
+fn unavailable(error: impl std::error::Error) -> IngestRefusal {
     IngestRefusal::Unavailable(clauses(&error))
 }

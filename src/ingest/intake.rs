@@ -216,7 +216,8 @@ impl Intake {
     /// Takes claimed files in, `again` if an earlier round may have begun with them.
     fn process(&self, batch: &[Claimed], again: bool, taken: &mut Taken) -> Result<(), LocalError> {
         if batch.is_empty() {
-            return self.hand_over();
+            self.hand_over();
+            return Ok(());
         }
         failpoint!("intake.claimed");
         // A file that came back to the top level after its document was journaled would be taken for another.
@@ -249,7 +250,8 @@ impl Intake {
             taken.rejected += rejected;
         }
         self.remove(&removals, &directory)?;
-        self.hand_over()
+        self.hand_over();
+        Ok(())
     }
 
     fn take(&self, claimed: &Claimed, directory: &File, again: bool) -> Result<Step, LocalError> {
@@ -363,12 +365,11 @@ impl Intake {
     }
 
     /// Lets documents go on whose plaintext is gone.
-    fn hand_over(&self) -> Result<(), LocalError> {
+    fn hand_over(&self) {
         for admitted in std::mem::take(&mut *self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)) {
             // Nobody listens any more: the daemon ends, and they are in the journal.
             let _ = self.admitted.send(admitted);
         }
-        Ok(())
     }
 
     fn refuse(

@@ -30,10 +30,6 @@ impl Planner {
     ///
     /// # Errors
     /// [`IngestRefusal::Unavailable`]: something is in the way for now, so that it can't be told.
-    #[cfg_attr(
-        not(all(test, feature = "emulator")),
-        expect(dead_code, reason = "what answers people's requests comes with the socket's routes")
-    )]
     pub(super) async fn preview(&self, bytes: &SecretBytes) -> Result<Preview, IngestRefusal> {
         let previewed = match Document::parse(bytes) {
             Ok(document) => self.foresee(&document).await,

@@ -62,6 +62,7 @@ impl Kind {
             Self::Policy => "policy",
             Self::Tray => "tray",
             Self::Restored => "restored",
+            Self::Discarded => "discarded",
         }
     }
 
@@ -106,15 +107,6 @@ impl Refusal {
         (self.line, self.column) = (Some(line), Some(column));
         self
     }
-
-    /// For a document that begins at a file's line: its own lines are counted from there. What has no place in the
-    /// document is at its first line.
-    #[must_use]
-    #[cfg_attr(not(test), expect(dead_code, reason = "files of many documents come with the intake"))]
-    pub(super) fn on_line(mut self, first_line: usize) -> Self {
-        self.line = Some(self.line.map_or(first_line, |line| line + first_line - 1));
-        self
-    }
 }
 
 /// The longest piece of a name that a message shows, in characters.
@@ -140,14 +132,6 @@ pub(super) fn token(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_of_a_document_becomes_one_of_its_file() {
-        let refusal = Refusal::new(Kind::Document, "no");
-        assert_eq!(refusal.clone().position(1, 7).on_line(1).line, Some(1));
-        assert_eq!(refusal.clone().position(2, 7).on_line(40).line, Some(41));
-        assert_eq!((refusal.clone().on_line(40).line, refusal.on_line(40).column), (Some(40), None));
-    }
 
     #[test]
     fn a_kind_has_one_name() {

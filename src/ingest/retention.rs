@@ -29,7 +29,7 @@ pub(super) fn remove_old(layout: &Layout, keep: Duration, now: Timestamp) -> Res
             match remove(&entry.path(), status.is_dir()) {
                 Ok(()) => removed += 1,
                 Err(error) => {
-                    tracing::warn!(file = ?name, %error, "an outcome that was kept long enough can't be removed")
+                    tracing::warn!(file = ?name, %error, "an outcome that was kept long enough can't be removed");
                 }
             }
         }

@@ -53,35 +53,38 @@ const COLUMNS: &str = "SELECT id, received_at, state, revision, context FROM int
 
 /// Every row, in order of arrival.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
-    connection.prepare_cached(&format!("{COLUMNS} ORDER BY arrival"))?.query_map([], row)?.collect()
+    connection.prepare_cached(&format!("{COLUMNS} ORDER BY arrival"))?.query_map([], |found| Ok(row(found)))?.collect()
 }
 
 /// The rows of one file of many documents, in the order of its lines.
 pub(super) fn of_bulk(connection: &Connection, bulk: Uuid) -> rusqlite::Result<Vec<Row>> {
     let query = format!("{COLUMNS} WHERE bulk = ?1 ORDER BY arrival");
-    connection.prepare_cached(&query)?.query_map([bulk.as_bytes()], row)?.collect()
+    connection.prepare_cached(&query)?.query_map([bulk.as_bytes()], |found| Ok(row(found)))?.collect()
 }
 
 /// The rows in a state.
 pub(super) fn in_state(connection: &Connection, state: i64) -> rusqlite::Result<Vec<Row>> {
     let query = format!("{COLUMNS} WHERE state = ?1 ORDER BY arrival");
-    connection.prepare_cached(&query)?.query_map([state], row)?.collect()
+    connection.prepare_cached(&query)?.query_map([state], |found| Ok(row(found)))?.collect()
 }
 
 /// One row.
 pub(super) fn one(connection: &Connection, id: Uuid) -> rusqlite::Result<Option<Row>> {
-    connection.prepare_cached(&format!("{COLUMNS} WHERE id = ?1"))?.query_row([id.as_bytes()], row).optional()
+    connection
+        .prepare_cached(&format!("{COLUMNS} WHERE id = ?1"))?
+        .query_row([id.as_bytes()], |found| Ok(row(found)))
+        .optional()
 }
 
-fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+fn row(row: &rusqlite::Row<'_>) -> Row {
     // What is not of its column's type does not open, and stops no other.
-    Ok(Row {
+    Row {
         id: row.get(0).unwrap_or_default(),
         received_at: row.get(1).unwrap_or_default(),
         state: row.get(2).unwrap_or_default(),
         revision: row.get(3).unwrap_or_default(),
         context: row.get(4).unwrap_or_default(),
-    })
+    }
 }
 
 pub(super) fn seal(keys: &Keys, slip: &Slip, stage: &Stage, revision: u64) -> Result<Vec<u8>, CryptoError> {

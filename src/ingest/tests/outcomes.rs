@@ -162,7 +162,7 @@ async fn a_delete_deletes() {
     assert!(host.emulator.world().authentication(made.id).is_none());
     host.deliver_json("again.json", &delete);
     assert_eq!(host.receipt("again.json").await["outcome"], "duplicate");
-    let other = json!({"version": 1, "action": "delete", "authenticationId": uuid::Uuid::new_v4()});
+    let other = json!({"version": 1, "action": "delete", "confirm": true, "authenticationId": uuid::Uuid::new_v4()});
     host.deliver_json("other.json", &other);
     assert_eq!(host.reason("other.json").await["pointer"], "/authenticationId");
     running.stop().await;
