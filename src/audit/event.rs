@@ -113,6 +113,24 @@ pub enum Action {
     /// What became of a document that was sent.
     #[serde(rename = "ingest.settle")]
     Settle,
+    /// A local caller asked for documents that are not finished.
+    #[serde(rename = "ingest.list")]
+    ListDocuments,
+    /// A local caller asked what a document would do.
+    #[serde(rename = "ingest.plan")]
+    PlanDocument,
+    /// A local caller asked for a rejected document in the clear.
+    #[serde(rename = "ingest.open")]
+    OpenRejected,
+    /// A local caller has a document sent again.
+    #[serde(rename = "ingest.retry")]
+    RetryDocument,
+    /// A local caller says which authentication a document became.
+    #[serde(rename = "ingest.adopt")]
+    AdoptDocument,
+    /// A local caller has a document rejected.
+    #[serde(rename = "ingest.discard")]
+    DiscardDocument,
 }
 
 /// How it ended.

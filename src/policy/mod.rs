@@ -79,6 +79,9 @@ pub enum Grant {
     Refresh,
     /// Ask for a synchronisation.
     Sync,
+    /// See and settle what was dropped, and see what a document would do. Only a rule that names no authentications grants
+    /// it, by owner or otherwise: whose a dropped document is, is seen once it is read.
+    Ingest,
     /// Lock and unlock the vault, rotate its keys, and confirm removals.
     Manage,
 }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use static_assertions::assert_not_impl_any;
 
 use super::*;
-use crate::crypto;
+use crate::{audit::hex, crypto};
 
 fn identity() -> Identity {
     Identity::new(crypto::random_key().unwrap())
@@ -63,7 +63,7 @@ fn as_much_as_the_limit_opens_and_a_byte_more_does_not() {
 #[test]
 fn a_file_that_ends_between_two_chunks_is_cut_off() {
     let identity = identity();
-    let whole = identity.recipient().seal(&[7; 2 * CHUNK]).unwrap();
+    let whole = identity.recipient().seal(&vec![7; 2 * CHUNK]).unwrap();
     let tag = 16;
     assert_eq!(open(&identity, &whole[..whole.len() - CHUNK - tag]), Err(OpenError::Damaged));
 }
@@ -133,7 +133,7 @@ fn age_files_agree_with_c2sp() {
         let opened = open(&identity, sealed);
         assert_eq!(opened.as_ref().map(|_| ()).map_err(|error| *error), expected, "{name}");
         if let Ok(content) = opened {
-            let hash: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+            let hash = hex(&Sha256::digest(content));
             assert_eq!(Some(&hash[..]), field("payload: "), "{name}");
         }
     }

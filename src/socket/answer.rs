@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::secret::SecretBytes;
+use crate::{requests::ingest::IngestRefusal, secret::SecretBytes};
 
 /// An error of the API. The codes are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,15 +94,31 @@ impl ApiError {
 
     /// The answer, with the request's id in it.
     pub(super) fn answer(self, request: Uuid) -> Response<Body> {
-        #[derive(Serialize)]
-        struct Wire {
-            code: &'static str,
-            message: &'static str,
-            request_id: Uuid,
-        }
         let (status, code, message) = self.parts();
-        json(status, request, &Wire { code, message, request_id: request })
+        error(status, code, message, request)
     }
+}
+
+/// The answer when ingest refuses.
+pub(super) fn ingest_refusal(refusal: &IngestRefusal, request: Uuid) -> Response<Body> {
+    let (status, code) = match refusal {
+        IngestRefusal::Off => (StatusCode::NOT_FOUND, "no_drop_directory"),
+        IngestRefusal::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+        IngestRefusal::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+        IngestRefusal::Bad(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+        IngestRefusal::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    };
+    error(status, code, &refusal.to_string(), request)
+}
+
+fn error(status: StatusCode, code: &'static str, message: &str, request: Uuid) -> Response<Body> {
+    #[derive(Serialize)]
+    struct Wire<'a> {
+        code: &'static str,
+        message: &'a str,
+        request_id: Uuid,
+    }
+    json(status, request, &Wire { code, message, request_id: request })
 }
 
 /// A plain answer.
@@ -117,6 +133,13 @@ pub(super) fn json(status: StatusCode, request: Uuid, content: &impl Serialize) 
 /// An answer that holds a secret: one buffer, handed to the connection and wiped when it is sent.
 pub(super) fn secret(request: Uuid, content: SecretBytes) -> Response<Body> {
     with_headers(StatusCode::OK, request, Bytes::from_owner(content))
+}
+
+/// An answer that is a file, and holds a secret.
+pub(super) fn file(request: Uuid, content: SecretBytes) -> Response<Body> {
+    let mut response = secret(request, content);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    response
 }
 
 fn with_headers(status: StatusCode, request: Uuid, content: Bytes) -> Response<Body> {

@@ -4,12 +4,15 @@
 mod answer;
 mod client;
 mod events;
+mod ingest;
 mod listener;
 mod manage;
 mod reading;
 mod routes;
 mod server;
 mod standing;
+#[cfg(test)]
+mod tests;
 
 use std::{path::PathBuf, sync::Arc};
 

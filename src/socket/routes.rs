@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{
     Api,
     answer::{self, ApiError},
-    events, manage, reading, standing,
+    events, ingest, manage, reading, standing,
 };
 use crate::{
     audit::{Action, Actor, Event, Outcome, Target},
@@ -27,7 +27,7 @@ use crate::{
     vault::{CacheError, Filter, GoneReason, Record, State as Held},
 };
 
-/// The largest body of a request, in bytes: a passphrase.
+/// The largest body of a request, in bytes: a passphrase, or a document.
 const BODY_LIMIT: usize = 64 * 1024;
 
 pub(super) fn router(api: Arc<Api>) -> Router {
@@ -43,6 +43,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/v1/events", get(events::events))
         .route("/v1/sync", post(sync))
         .merge(manage::routes())
+        .merge(ingest::routes())
         .fallback(async || ApiError::NoRoute.answer(Uuid::new_v4()))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed.answer(Uuid::new_v4()))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -90,9 +91,17 @@ impl<'a> Asked<'a> {
         Event::new(action, outcome).by(Actor { uid: *uid, gid, unit }).request(self.id)
     }
 
-    fn record(&self, event: &Event) -> Result<(), ApiError> {
+    pub(super) fn record(&self, event: &Event) -> Result<(), ApiError> {
         self.api.audit.record(event).map_err(|error| {
             tracing::error!(%error, "an answer was withheld");
+            ApiError::AuditUnavailable
+        })
+    }
+
+    /// The same on stable storage, before something is done.
+    pub(super) fn record_synced(&self, event: &Event) -> Result<(), ApiError> {
+        self.api.audit.record_synced(event).map_err(|error| {
+            tracing::error!(%error, "nothing was done");
             ApiError::AuditUnavailable
         })
     }
