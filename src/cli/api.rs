@@ -33,6 +33,12 @@ pub(super) fn tell(connected: &Connected, method: Method, path: &str) -> Result<
     ask_raw(connected, method, path).map(drop)
 }
 
+/// Sends a request with a body and reads the answer as `T`.
+pub(super) fn post<T: DeserializeOwned>(connected: &Connected, path: &str, body: SecretBytes) -> Result<T, Failure> {
+    let answer = send(connected, Method::POST, path, Some(body))?;
+    parse(&successful(path, answer)?)
+}
+
 /// What became of an attempt to unlock.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unlocked {
@@ -51,14 +57,18 @@ pub(super) fn try_unlock(connected: &Connected, passphrase: Option<SecretBytes>)
     } else if code(&answer.body).as_deref() == Some("key_needed") {
         Ok(Unlocked::KeyNeeded)
     } else {
-        Err(refused(answer.status, &answer.body))
+        Err(refused(path, answer.status, &answer.body))
     }
 }
 
-/// Sends a request; the answer's JSON text.
+/// Sends a request; the answer's body.
 pub(super) fn ask_raw(connected: &Connected, method: Method, path: &str) -> Result<SecretBytes, Failure> {
     let answer = send(connected, method, path, None)?;
-    if answer.status.is_success() { Ok(answer.body) } else { Err(refused(answer.status, &answer.body)) }
+    successful(path, answer)
+}
+
+fn successful(path: &str, answer: Answer) -> Result<SecretBytes, Failure> {
+    if answer.status.is_success() { Ok(answer.body) } else { Err(refused(path, answer.status, &answer.body)) }
 }
 
 fn send(connected: &Connected, method: Method, path: &str, body: Option<SecretBytes>) -> Result<Answer, Failure> {
@@ -99,7 +109,7 @@ fn code(body: &SecretBytes) -> Option<String> {
     parse::<Refusal>(body).ok().map(|refusal| refusal.code)
 }
 
-fn refused(status: StatusCode, body: &SecretBytes) -> Failure {
+fn refused(path: &str, status: StatusCode, body: &SecretBytes) -> Failure {
     #[derive(Deserialize)]
     struct Refusal {
         code: String,
@@ -123,6 +133,10 @@ fn refused(status: StatusCode, body: &SecretBytes) -> Failure {
         "vault_unavailable" => return failure(Code::Unavailable).hint("trayvault check may say more".to_owned()),
         _ => {}
     }
+    if path.starts_with("/v1/ingest") && status != StatusCode::FORBIDDEN {
+        let (code, hint) = refused_by_ingest(path, &code);
+        return failure(code).hint(hint.map(str::to_owned));
+    }
     match status {
         StatusCode::FORBIDDEN => failure(Code::NoPermission)
             .hint(format!("whoever runs the daemon finds the reason under request {request_id}")),
@@ -131,5 +145,18 @@ fn refused(status: StatusCode, body: &SecretBytes) -> Failure {
         StatusCode::BAD_REQUEST => failure(Code::Usage)
             .hint("fields bear the service's own names, such as /credentials/accessToken".to_owned()),
         _ => failure(Code::Unavailable),
+    }
+}
+
+fn refused_by_ingest(path: &str, code: &str) -> (Code, Option<&'static str>) {
+    match code {
+        "no_drop_directory" => (Code::Config, Some("set ingest.directory in the daemon's configuration")),
+        "not_found" if path.starts_with("/v1/ingest/rejected/") => {
+            (Code::Data, Some("name a file in the drop directory's rejected/"))
+        }
+        "not_found" => (Code::Data, Some("trayvault ingest list shows what is waiting")),
+        "conflict" => (Code::Unavailable, Some("trayvault ingest show ID says how it stands")),
+        "bad_request" => (Code::Usage, None),
+        _ => (Code::Unavailable, None),
     }
 }

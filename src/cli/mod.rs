@@ -6,15 +6,21 @@ mod backup;
 mod check;
 #[cfg(feature = "emulator")]
 mod demo;
+mod drop;
 #[cfg(feature = "emulator")]
 mod emulator;
 mod get;
+mod ingest;
 mod init;
+mod input;
 mod key;
 mod list;
 mod lock;
 mod output;
+mod plan;
+mod recipient;
 mod run;
+mod seal;
 mod status;
 mod sync;
 #[cfg(feature = "emulator")]
@@ -79,6 +85,15 @@ enum Command {
     Get(get::Arguments),
     /// Synchronise with Tray now
     Sync(sync::Arguments),
+    /// Drop a document, sealed, or show what it would do
+    Drop(drop::Arguments),
+    /// Documents that are not finished, and rejected ones
+    #[command(subcommand)]
+    Ingest(ingest::Command),
+    /// Seal a document to the vault, to drop it from anywhere
+    Seal(seal::Arguments),
+    /// Print the recipient that documents are sealed to
+    Recipient(recipient::Arguments),
     /// Explain a decision by the rule that made it
     #[command(subcommand)]
     Why(why::Command),
@@ -119,6 +134,8 @@ enum Code {
     Usage = 64,
     /// `EX_DATAERR`.
     Data = 65,
+    /// `EX_NOINPUT`.
+    NoInput = 66,
     /// `EX_UNAVAILABLE`.
     Unavailable = 69,
     /// `EX_SOFTWARE`.
@@ -206,6 +223,10 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::List(arguments) => list::run(arguments),
         Command::Get(arguments) => get::run(arguments),
         Command::Sync(arguments) => sync::run(arguments),
+        Command::Drop(arguments) => drop::run(arguments),
+        Command::Ingest(command) => ingest::run(command),
+        Command::Seal(arguments) => seal::run(arguments),
+        Command::Recipient(arguments) => recipient::run(arguments),
         Command::Why(command) => why::run(command),
         Command::Lock(arguments) => lock::lock(arguments),
         Command::Unlock(arguments) => lock::unlock(arguments),

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod alloc;
 pub mod clock;
+pub mod delivery;
 pub mod files;
 pub mod lease;
 pub mod memory;

@@ -1,0 +1,234 @@
+//! Puts a file into a directory that somebody watches: it is there whole or not at all, and never in the place of another.
+
+use std::{
+    fmt,
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    str::FromStr,
+};
+
+use rustix::{
+    fs::{
+        AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Uid, fchmod, fchown, fstat, fsync, openat, renameat_with,
+        unlinkat,
+    },
+    io::Errno,
+};
+
+use super::files::FileError;
+
+/// Where a file waits until it is whole, below the directory that it is delivered to.
+pub const DRAFTS: &str = "tmp";
+/// The longest name, in bytes: what is added to it for receipts fits into the 255 that a name may have.
+const NAME_LEN: usize = 180;
+
+/// A delivered file's name: one plain component that is no hidden file's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(String);
+
+/// Text is not a name to deliver under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAName {
+    /// It leaves the directory, or can't be printed.
+    #[error("a name is text without a slash or control characters")]
+    NotPlain,
+    /// Files with such names are not looked at.
+    #[error("a name does not begin with a dot")]
+    Hidden,
+    /// There would be no room for what is added to it.
+    #[error("a name has 1 to {NAME_LEN} bytes")]
+    Length,
+}
+
+impl FromStr for Name {
+    type Err = NotAName;
+
+    fn from_str(text: &str) -> Result<Self, NotAName> {
+        if text.contains(|c: char| c == '/' || c.is_control()) {
+            Err(NotAName::NotPlain)
+        } else if text.starts_with('.') {
+            Err(NotAName::Hidden)
+        } else if (1..=NAME_LEN).contains(&text.len()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NotAName::Length)
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A file that is being written in `tmp/`. It goes when this is dropped, unless it was delivered.
+///
+/// INVARIANT: each step is by descriptor, so that nobody who may write to the directory can send root, who may deliver too,
+/// somewhere else meanwhile.
+pub struct Delivery<'a> {
+    directory: &'a Path,
+    root: OwnedFd,
+    drafts: OwnedFd,
+    draft: String,
+    file: File,
+}
+
+impl<'a> Delivery<'a> {
+    /// Begins a file, private to whoever owns the directory.
+    ///
+    /// # Errors
+    /// One that [`FileError::is_missing`] where there is no such directory, or no `tmp/` in it.
+    pub fn begin(directory: &'a Path) -> Result<Self, FileError> {
+        let drafts_path = directory.join(DRAFTS);
+        let into = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(CWD, directory, into, Mode::empty()).map_err(failed("open", directory))?;
+        let drafts =
+            openat(&root, DRAFTS, into | OFlags::NOFOLLOW, Mode::empty()).map_err(failed("open", &drafts_path))?;
+        let draft =
+            format!("{:016x}", getrandom::u64().map_err(|error| io("write", &drafts_path)(io::Error::other(error)))?);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&drafts, &draft, flags, Mode::from_raw_mode(0o600)).map_err(failed("write", &drafts_path))?;
+        let delivery = Self { directory, root, drafts, draft, file: file.into() };
+        delivery.hand_over().map_err(failed("write", &drafts_path))?;
+        Ok(delivery)
+    }
+
+    /// A file of root's that only its owner may read would be of no use to whoever owns the directory.
+    fn hand_over(&self) -> Result<(), Errno> {
+        fchmod(&self.file, Mode::from_raw_mode(0o600))?;
+        let owner = fstat(&self.root)?;
+        if rustix::process::geteuid().is_root() && owner.st_uid != 0 {
+            fchown(&self.file, Some(Uid::from_raw(owner.st_uid)), Some(Gid::from_raw(owner.st_gid)))?;
+        }
+        Ok(())
+    }
+
+    /// Where its content goes.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Puts it in place under a name, and all of it on stable storage.
+    ///
+    /// # Errors
+    /// One that [`FileError::is_already_there`] when the name is taken; what has it isn't touched.
+    pub fn deliver(self, name: &Name) -> Result<(), FileError> {
+        let path = self.directory.join(&name.0);
+        self.file.sync_all().map_err(io("write", &path))?;
+        renameat_with(&self.drafts, &self.draft, &self.root, &name.0, RenameFlags::NOREPLACE)
+            .map_err(failed("create", &path))?;
+        let sync = |directory: &OwnedFd| fsync(directory.as_fd());
+        sync(&self.root).and_then(|()| sync(&self.drafts)).map_err(failed("sync", self.directory))
+    }
+}
+
+impl Drop for Delivery<'_> {
+    fn drop(&mut self) {
+        // Once delivered there is nothing of that name; another failure leaves a private file in `tmp/`, no more.
+        let _ = unlinkat(&self.drafts, &self.draft, AtFlags::empty());
+    }
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    let path = path.to_owned();
+    move |source| FileError::Io { action, path, source }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(Errno) -> FileError {
+    let failed = io(action, path);
+    move |error| failed(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write, os::unix::fs::PermissionsExt};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn directory() -> TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join(DRAFTS)).unwrap();
+        directory
+    }
+
+    fn names(path: &Path) -> Vec<String> {
+        let entries = fs::read_dir(path).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn deliver(directory: &Path, name: &str, content: &[u8]) -> Result<(), FileError> {
+        let mut delivery = Delivery::begin(directory)?;
+        delivery.file().write_all(content).unwrap();
+        delivery.deliver(&name.parse().unwrap())
+    }
+
+    #[test]
+    fn a_delivered_file_is_whole_private_and_alone() {
+        let directory = directory();
+        deliver(directory.path(), "a.json", b"content").unwrap();
+        let path = directory.path().join("a.json");
+        assert_eq!(fs::read(&path).unwrap(), b"content");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(names(directory.path()), ["a.json", DRAFTS]);
+        assert!(names(&directory.path().join(DRAFTS)).is_empty());
+    }
+
+    #[test]
+    fn a_name_that_is_taken_stays_whose_it_is() {
+        let directory = directory();
+        deliver(directory.path(), "a.json", b"first").unwrap();
+        assert!(deliver(directory.path(), "a.json", b"second").unwrap_err().is_already_there());
+        assert!(deliver(directory.path(), DRAFTS, b"second").unwrap_err().is_already_there());
+        assert_eq!(fs::read(directory.path().join("a.json")).unwrap(), b"first");
+        assert!(names(&directory.path().join(DRAFTS)).is_empty());
+    }
+
+    #[test]
+    fn cut_off_before_it_is_delivered_it_leaves_something_in_tmp_at_most() {
+        let directory = directory();
+        let drafts = directory.path().join(DRAFTS);
+        let mut delivery = Delivery::begin(directory.path()).unwrap();
+        assert_eq!((names(directory.path()), names(&drafts).len()), (vec![DRAFTS.to_owned()], 1));
+        delivery.file().write_all(b"half").unwrap();
+        assert_eq!((names(directory.path()), names(&drafts).len()), (vec![DRAFTS.to_owned()], 1));
+        drop(delivery);
+        assert!(names(&drafts).is_empty());
+        let killed = Delivery::begin(directory.path()).unwrap();
+        std::mem::forget(killed);
+        assert_eq!((names(directory.path()), names(&drafts).len()), (vec![DRAFTS.to_owned()], 1));
+    }
+
+    #[test]
+    fn a_directory_that_is_missing_or_elsewhere_takes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(Delivery::begin(&directory.path().join("none")).err().unwrap().is_missing());
+        assert!(Delivery::begin(directory.path()).err().unwrap().is_missing());
+        std::os::unix::fs::symlink("/tmp", directory.path().join(DRAFTS)).unwrap();
+        assert!(Delivery::begin(directory.path()).is_err());
+    }
+
+    #[test]
+    fn a_name_is_one_visible_component_with_room_behind_it() {
+        let long = "x".repeat(181);
+        let wrong = [
+            ("a/b", NotAName::NotPlain),
+            ("..", NotAName::Hidden),
+            (".a", NotAName::Hidden),
+            ("a\nb", NotAName::NotPlain),
+            ("a\0", NotAName::NotPlain),
+            ("", NotAName::Length),
+            (&long, NotAName::Length),
+        ];
+        for (text, error) in wrong {
+            assert_eq!(text.parse::<Name>(), Err(error), "{text:?}");
+        }
+        assert_eq!("a b.json".parse::<Name>().unwrap().to_string(), "a b.json");
+    }
+}
