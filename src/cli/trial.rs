@@ -48,7 +48,7 @@ effect = "allow"
 [[access.rules]]
 name = "the one who tries it out"
 users = ["{user}"]
-grants = ["metadata", "read", "refresh", "sync", "manage"]
+grants = ["metadata", "read", "refresh", "sync", "ingest", "manage"]
 "#
         )
     }

@@ -92,23 +92,27 @@ fn wrong_arguments_exit_with_usage_and_help_with_success() {
     Usage: trayvault <COMMAND>
 
     Commands:
-      init      Make the vault: its key file if there is none, its header, its audit log
-      check     Check the configuration, and what it names on this host
-      run       Run the daemon
-      status    Show how the daemon stands
-      list      List authentications, without secrets
-      get       Read one authentication
-      sync      Synchronise with Tray now
-      why       Explain a decision by the rule that made it
-      lock      Wipe the daemon's keys and tokens: it answers no secret until it is unlocked
-      unlock    Unlock the daemon's vault again
-      key       The vault's key slots, and the rotation of its keys
-      backup    Write a sealed copy of everything to a file; the daemon may run meanwhile
-      restore   Put a backup back into an empty state directory
-      audit     Look into the audit log
-      emulator  Run an emulator of the Tray API on loopback, to try things out
-      demo      Show the whole way once: emulator, daemon, and what they do
-      help      Print this message or the help of the given subcommand(s)
+      init       Make the vault: its key file if there is none, its header, its audit log
+      check      Check the configuration, and what it names on this host
+      run        Run the daemon
+      status     Show how the daemon stands
+      list       List authentications, without secrets
+      get        Read one authentication
+      sync       Synchronise with Tray now
+      drop       Drop a document, sealed, or show what it would do
+      ingest     Documents that are not finished, and rejected ones
+      seal       Seal a document to the vault, to drop it from anywhere
+      recipient  Print the recipient that documents are sealed to
+      why        Explain a decision by the rule that made it
+      lock       Wipe the daemon's keys and tokens: it answers no secret until it is unlocked
+      unlock     Unlock the daemon's vault again
+      key        The vault's key slots, and the rotation of its keys
+      backup     Write a sealed copy of everything to a file; the daemon may run meanwhile
+      restore    Put a backup back into an empty state directory
+      audit      Look into the audit log
+      emulator   Run an emulator of the Tray API on loopback, to try things out
+      demo       Show the whole way once: emulator, daemon, and what they do
+      help       Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help

@@ -120,7 +120,7 @@ fn the_state_of_tray_is_told() {
 
 #[test]
 fn a_listener_sees_only_what_it_may_see_and_does_not_hold_up_the_stop() {
-    let rules = OPEN.replace("grants = [\"metadata\", \"read\", \"sync\", \"manage\"]", "grants = [\"metadata\"]\nservices = [\"slack\"]\n[[access.rules]]\nname = \"sync\"\nusers = [\"UID\"]\ngrants = [\"sync\"]");
+    let rules = OPEN.replace("grants = [\"metadata\", \"read\", \"sync\", \"ingest\", \"manage\"]", "grants = [\"metadata\"]\nservices = [\"slack\"]\n[[access.rules]]\nname = \"sync\"\nusers = [\"UID\"]\ngrants = [\"sync\"]");
     let house = House::ready(&rules);
     let daemon = house.daemon();
     house.sync();

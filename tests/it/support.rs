@@ -31,7 +31,7 @@ effect = "allow"
 [[access.rules]]
 name = "the test"
 users = ["UID"]
-grants = ["metadata", "read", "sync", "manage"]
+grants = ["metadata", "read", "sync", "ingest", "manage"]
 "#;
 
 pub(crate) struct House {
@@ -129,6 +129,19 @@ impl House {
 
     pub(crate) fn run_program(&self, program: &Path, arguments: &[&str]) -> Output {
         self.command(program).args(arguments).output().expect("the program runs")
+    }
+
+    /// Runs a command to its end, with something on its standard input.
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_trayvault")));
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program runs");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        std::thread::scope(|scope| {
+            // It may fail before it reads, or write before it has read all.
+            scope.spawn(move || drop(stdin.write_all(input)));
+            child.wait_with_output().expect("the program ends")
+        })
     }
 
     /// Starts a command and does not wait for it.
