@@ -189,6 +189,7 @@ fn state(state: IntentState) -> &'static str {
         IntentState::Acked => "acked",
         IntentState::Rejected => "rejected",
         IntentState::Held => "held",
+        IntentState::Ended => "ended",
         IntentState::Damaged => "damaged",
     }
 }

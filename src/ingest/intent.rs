@@ -158,6 +158,7 @@ pub(super) struct Ended {
 }
 
 /// How it ended.
+#[expect(clippy::large_enum_variant, reason = "most are the largest")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum End {
