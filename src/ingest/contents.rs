@@ -15,6 +15,11 @@ use crate::{
 /// How a file is named that holds many documents.
 const BULK: [&str; 2] = ["ndjson", "jsonl"];
 
+/// The largest file that holds so much: sealed and armored it takes a third more, and a header.
+pub(super) fn sealed_size(max_size: u64) -> u64 {
+    max_size.saturating_add(max_size / 2).saturating_add(4096)
+}
+
 /// Opens a file's content if it is sealed; `None` if it is in the clear.
 ///
 /// # Errors

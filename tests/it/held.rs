@@ -19,8 +19,8 @@ const AUTHENTICATION: &str = "0191d1a0-0000-4000-8000-000000000009";
 /// What was recorded of an action, last.
 fn recorded(house: &House, action: &str) -> Value {
     let log = fs::read_to_string(house.path("state/audit/audit.jsonl")).expect("a log");
-    let entries = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    entries.filter(|entry| entry["action"] == action).last().expect("an entry")
+    let mut entries = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    entries.rfind(|entry| entry["action"] == action).expect("an entry")
 }
 
 fn routes() -> [(Method, String, &'static str); 7] {

@@ -201,8 +201,8 @@ fn without_a_drop_directory_nothing_is_dropped() {
     let (house, recipient) = left_behind();
     let path = house.path("trayvault.toml");
     let text = fs::read_to_string(&path).expect("a configuration");
-    let text: String =
-        text.lines().filter(|line| !line.starts_with("ingest")).map(|line| format!("{line}\n")).collect();
+    let text: Vec<_> = text.lines().filter(|line| !line.starts_with("ingest")).collect();
+    let text = text.join("\n");
     fs::write(path, text).expect("a configuration");
     let output = house.run_with_input(&["drop", "-", "--name", "a", "--recipient", &recipient], DOCUMENT.as_bytes());
     insta::assert_snapshot!(error(&house, &output, 78), @"
