@@ -11,7 +11,10 @@ use std::{
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, openat2};
 
-use super::refusal::{Kind, Refusal};
+use super::{
+    contents,
+    refusal::{Kind, Refusal},
+};
 use crate::{secret::SecretBytes, system::lease};
 
 /// A file that was last written to less than this ago, and holds no document, may have more to come.
@@ -22,7 +25,7 @@ const YOUNG: Duration = Duration::from_secs(2);
 pub(super) struct Permitted {
     /// Whose, besides the daemon's user's and root's.
     pub(super) owners: Vec<u32>,
-    /// The largest, in bytes.
+    /// The largest document, in bytes; sealed it is larger.
     pub(super) max_size: u64,
 }
 
@@ -30,7 +33,6 @@ pub(super) struct Permitted {
 pub(super) struct Opened {
     file: File,
     status: Metadata,
-    max_size: u64,
 }
 
 /// Why a file was not read.
@@ -61,7 +63,7 @@ impl Permitted {
         if lease::is_open_for_writing(&file) == Some(true) {
             return Err(Unread::Growing);
         }
-        Ok(Opened { file, status, max_size: self.max_size })
+        Ok(Opened { file, status })
     }
 
     fn check(&self, status: &Metadata) -> Result<(), Refusal> {
@@ -90,9 +92,8 @@ impl Permitted {
         if status.mode() & 0o022 != 0 {
             return refuse("others may write to the file", "drop it with mode 0600");
         }
-        if status.len() > self.max_size {
-            let reason = format!("the file is larger than {} bytes", self.max_size);
-            return refuse(&reason, "ingest.max_size is the limit");
+        if status.len() > contents::sealed_size(self.max_size) {
+            return Err(contents::too_large(self.max_size));
         }
         Ok(())
     }
@@ -109,7 +110,7 @@ impl Opened {
     /// Reads it into one buffer, one byte longer than the file to see whether it grew; a buffer that grew would leave a
     /// copy behind.
     pub(super) fn read(self) -> Result<SecretBytes, Unread> {
-        let length = usize::try_from(self.status.len().min(self.max_size)).unwrap_or(usize::MAX);
+        let length = usize::try_from(self.status.len()).unwrap_or(usize::MAX);
         let mut buffer = Vec::with_capacity(length.saturating_add(1));
         let limit = u64::try_from(length).unwrap_or(u64::MAX).saturating_add(1);
         let read = self.file.take(limit).read_to_end(&mut buffer);
@@ -133,7 +134,7 @@ pub(super) fn read_to_seal(directory: &File, name: &Path, limit: u64) -> Option<
     if !status.is_file() || status.nlink() != 1 || status.len() > limit {
         return None;
     }
-    Opened { file, status, max_size: limit }.read().ok()
+    Opened { file, status }.read().ok()
 }
 
 fn open_beneath(directory: &File, name: &Path, flags: OFlags) -> Result<std::os::fd::OwnedFd, Unread> {

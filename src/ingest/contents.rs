@@ -20,7 +20,8 @@ pub(super) fn sealed_size(max_size: u64) -> u64 {
     max_size.saturating_add(max_size / 2).saturating_add(4096)
 }
 
-/// Opens a file's content if it is sealed; `None` if it is in the clear.
+/// Opens a file's content if it is sealed; `None` if it is in the clear. In either case there are at most `max_size` bytes
+/// of it.
 ///
 /// # Errors
 /// The vault is locked. That the content does not open is a refusal.
@@ -29,18 +30,23 @@ pub(super) fn unseal(
     keyring: &Keyring,
     max_size: u64,
 ) -> Result<Result<Option<SecretBytes>, Refusal>, IsLocked> {
-    if !sealed::is_sealed(bytes.expose_secret()) {
-        return Ok(Ok(None));
+    let content = bytes.expose_secret();
+    if !sealed::is_sealed(content) {
+        let is_too_large = u64::try_from(content.len()).is_ok_and(|length| length > max_size);
+        return Ok(if is_too_large { Err(too_large(max_size)) } else { Ok(None) });
     }
-    let opened = keyring.identity()?.open(bytes.expose_secret(), max_size);
-    Ok(opened.map(Some).map_err(|error| {
-        let hint = match error {
-            OpenError::NotForUs => "seal it again with: trayvault seal",
-            OpenError::TooLarge(_) => "ingest.max_size is the limit, for what it holds too",
-            _ => "it was cut off or changed: seal it again with: trayvault seal",
-        };
-        Refusal::new(Kind::Document, error.to_string()).hint(hint)
+    let opened = keyring.identity()?.open(content, max_size);
+    Ok(opened.map(Some).map_err(|error| match error {
+        OpenError::TooLarge(_) => too_large(max_size),
+        OpenError::NotForUs => Refusal::new(Kind::Document, error.to_string()).hint("seal it again: trayvault seal"),
+        OpenError::Damaged | OpenError::Format => Refusal::new(Kind::Document, error.to_string())
+            .hint("it was cut off or changed: seal it again: trayvault seal"),
     }))
+}
+
+/// The refusal of what is larger than a document may be.
+pub(super) fn too_large(max_size: u64) -> Refusal {
+    Refusal::new(Kind::File, format!("the file is larger than {max_size} bytes")).hint("ingest.max_size is the limit")
 }
 
 /// The documents of a file of many, each with the number of its line, from 1; lines with nothing on them are left out.
