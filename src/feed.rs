@@ -60,7 +60,7 @@ pub enum Happening {
     },
     /// A dropped document came to its end.
     Ingest {
-        /// What was done: `created`, `adopted`, `updated`, `deleted`, `rejected` or `held`.
+        /// What was done: `created`, `adopted`, `updated`, `deleted`, `duplicate`, `rejected` or `held`.
         outcome: &'static str,
         /// What it was done to, if it was done.
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,7 @@ use super::{
     claim::{Opened, Permitted, Unread},
     contents,
     intent::{Effect, Follows, Intent, Rejected, Sent, Slip, Unfinished},
-    journal::{Contents, JournalError},
+    journal::Contents,
     lane::Lane,
     layout::Layout,
     plan::Obstacle,
@@ -64,7 +64,11 @@ impl Attendant {
 
     /// Carries an order out on a document that nobody else works on; where it is left as it is, it stands as before.
     pub(super) async fn settle(&self, id: Uuid, order: Order, before: Attended, answer: Answer<Settled>) -> Attended {
-        let (answered, stands) = match self.decide(id, order).await {
+        let decided = match before {
+            Attended::Damaged(_) => self.decide_damaged(id, order).await,
+            _ => self.decide(id, order).await,
+        };
+        let (answered, stands) = match decided {
             Ok((outcome, stands)) => (Ok(Settled { intent: id, outcome }), stands),
             Err(IngestRefusal::NotFound) => (Err(IngestRefusal::NotFound), Attended::Settled(id)),
             Err(refusal) => (Err(refusal), before),
@@ -111,8 +115,6 @@ impl Attendant {
             },
             Ok(Some(_)) => Err(IngestRefusal::Conflict(AT_ITS_END)),
             Ok(None) => Err(IngestRefusal::NotFound),
-            Err(JournalError::Damaged(_)) if order == Order::Discard => self.remove_damaged(id).await,
-            Err(JournalError::Damaged(_)) => Err(IngestRefusal::Conflict("it is damaged, and can only be discarded")),
             Err(error) => Err(unavailable(error)),
         }
     }
@@ -155,7 +157,10 @@ impl Attendant {
         }
     }
 
-    async fn remove_damaged(&self, id: Uuid) -> Decided {
+    async fn decide_damaged(&self, id: Uuid, order: Order) -> Decided {
+        if order != Order::Discard {
+            return Err(IngestRefusal::Conflict("it is damaged, and can only be discarded"));
+        }
         let because = Kind::Discarded.clause();
         let event = Event::new(Action::Reject, Outcome::Refused).on(Target::intent(id)).because(because);
         self.upstream.audit.record(&event).map_err(unavailable)?;

@@ -142,6 +142,8 @@ impl Intake {
         for batch in self.layout.all_claimed()?.chunks(BATCH) {
             self.process(batch, true, &mut taken)?;
         }
+        // Not before all of it is gone: which of it these were in, nobody knows.
+        self.hand_over();
         Ok(taken)
     }
 
@@ -207,16 +209,18 @@ impl Intake {
             bytes += dropped.size.min(self.permitted.max_size);
             if bytes >= BATCH_BYTES {
                 self.process(&std::mem::take(&mut claimed), false, taken)?;
+                self.hand_over();
                 bytes = 0;
             }
         }
-        self.process(&claimed, false, taken)
+        self.process(&claimed, false, taken)?;
+        self.hand_over();
+        Ok(())
     }
 
     /// Takes claimed files in, `again` if an earlier round may have begun with them.
     fn process(&self, batch: &[Claimed], again: bool, taken: &mut Taken) -> Result<(), LocalError> {
         if batch.is_empty() {
-            self.hand_over();
             return Ok(());
         }
         failpoint!("intake.claimed");
@@ -249,9 +253,7 @@ impl Intake {
             outcome::settle(&self.layout)?;
             taken.rejected += rejected;
         }
-        self.remove(&removals, &directory)?;
-        self.hand_over();
-        Ok(())
+        self.remove(&removals, &directory)
     }
 
     fn take(&self, claimed: &Claimed, directory: &File, again: bool) -> Result<Step, LocalError> {

@@ -16,7 +16,7 @@ use super::{
     attend::{Attendant, Attended},
     intake::{Admitted, Intake, LocalError, Taken},
     intent::Unfinished,
-    journal::Contents,
+    journal::{Contents, JournalError},
     queue::{Queue, Waiting},
     retention,
     upstream::{Progress, Upstream},
@@ -250,14 +250,18 @@ impl Line {
         if self.state.paused_until.is_some_and(|until| until > now) {
             return;
         }
-        // While Tray does not answer, one finds out for all.
-        let width = if self.upstream.planner.tray.is_answering() { WIDTH } else { 1 };
-        while self.state.working.len() < width
+        while self.has_room()
             && let Some(id) = self.state.queue.take(now)
         {
             let upstream = Arc::clone(&self.upstream);
             self.state.working.spawn(async move { Worked::Intent(id, upstream.go_on(id).await) });
         }
+    }
+
+    /// Whether another document may be begun. While Tray does not answer, one finds out for all.
+    fn has_room(&self) -> bool {
+        let width = if self.upstream.planner.tray.is_answering() { WIDTH } else { 1 };
+        self.state.working.len() < width
     }
 
     fn worked(&mut self, worked: Worked) {
@@ -277,6 +281,7 @@ impl Line {
                 }
                 return self.state.queue.wait(id, waiting, Instant::now());
             }
+            Err(LocalError::Journal(JournalError::Damaged(id))) => drop(self.state.damaged.insert(id)),
             Err(error) => {
                 self.obstructed(&error);
                 self.state.paused_until = Some(Instant::now() + PAUSE);
@@ -284,6 +289,7 @@ impl Line {
                 return self.state.queue.wait(id, Waiting { problem, after: None }, Instant::now());
             }
         }
+        self.state.obstacle = None;
         self.state.queue.finish(id);
         self.board.post(|posted| {
             posted.ingest.accepted += accepted;
@@ -369,8 +375,9 @@ impl Line {
         let state = &self.state;
         let look_at = if state.looking.is_some() { None } else { state.look_at };
         let due = state.queue.next_due(now).map(|due| due.max(state.paused_until.unwrap_or(now)));
-        let is_full = state.working.len() >= WIDTH;
-        [look_at, due.filter(|_| !is_full), state.clean_at].into_iter().flatten().min()
+        // With no room, it is the end of one that is waited for.
+        let due = due.filter(|_| self.has_room());
+        [look_at, due, state.clean_at].into_iter().flatten().min()
     }
 
     fn post(&self) {

@@ -108,8 +108,7 @@ async fn reject(stage: &mut Stage) -> Result<(), Failure> {
     for pointer in pointers.split(", ").filter(|pointer| !pointer.is_empty()) {
         output::line(&format!("    /{}", pointer.trim_start_matches('/')))?;
     }
-    outcome(stage, "rejected/broken-netsuite.json").await?;
-    output::line("  the file is kept in rejected/, readable by the daemon's user alone")
+    output::line("  the file is kept in rejected/, sealed to the vault: trayvault ingest show")
 }
 
 async fn read(stage: &Stage, id: &str, reveal: bool) -> Result<(), Failure> {

@@ -67,9 +67,15 @@ pub(super) fn find(
     }))
 }
 
+/// Whether anything was accepted before (epoch milliseconds).
+pub(super) fn is_any_before(connection: &Connection, before: i64) -> rusqlite::Result<bool> {
+    let query = "SELECT EXISTS (SELECT 1 FROM accepted WHERE accepted_at <= ?1)";
+    connection.query_row(query, [before], |row| row.get(0))
+}
+
 /// Forgets what was accepted before (epoch milliseconds).
-pub(super) fn forget(connection: &Connection, before: i64) -> rusqlite::Result<usize> {
-    connection.execute("DELETE FROM accepted WHERE accepted_at <= ?1", [before])
+pub(super) fn forget(connection: &Connection, before: i64) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM accepted WHERE accepted_at <= ?1", [before]).map(drop)
 }
 
 fn binding(keys: &Keys, fingerprint: &[u8; 16], intent: Uuid, authentication: AuthenticationId, at: i64) -> [u8; 16] {

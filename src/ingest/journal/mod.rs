@@ -262,7 +262,12 @@ impl Journal {
 
     /// Forgets what was accepted before a window. Blocks.
     pub(super) fn forget_accepted(&self, window: Duration) -> Result<(), JournalError> {
-        self.commit(|transaction, _| Ok(accepted::forget(transaction, before(window)).map(drop)?))
+        let before = before(window);
+        // Nothing to forget is nothing to commit: a generation says that something changed.
+        if accepted::is_any_before(&self.connection(), before)? {
+            self.commit(|transaction, _| Ok(accepted::forget(transaction, before)?))?;
+        }
+        Ok(())
     }
 
     /// An intent's document.
