@@ -35,8 +35,10 @@ const WIDTH: usize = 32;
 /// While Tray does not answer, or something on this host is in the way, one document is tried after each of these.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How soon to look again at files that may still be being written, and how seldom at last.
+/// How soon to look again at files that may still be being written, how often so soon (until none of them is young any
+/// more), and how seldom after that.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const OFTEN: u32 = 12;
 const LOOK_SELDOM: Duration = Duration::from_secs(5);
 
 /// How often old outcomes are removed.
@@ -215,8 +217,9 @@ impl Line {
                 self.count(&taken);
                 if taken.growing > 0 {
                     self.state.looked_again += 1;
-                    let wait = LOOK_AGAIN.saturating_mul(1 << self.state.looked_again.min(8)).min(LOOK_SELDOM);
-                    if wait == LOOK_SELDOM {
+                    let is_young = self.state.looked_again <= OFTEN;
+                    let wait = if is_young { LOOK_AGAIN } else { LOOK_SELDOM };
+                    if !is_young {
                         let what =
                             format!("{} dropped files are held open for writing, or not whole yet", taken.growing);
                         self.state.problems.push(Problem { what, hint: None });

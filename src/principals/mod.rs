@@ -27,6 +27,9 @@ use crate::{
 /// How long a user token is valid (the contract: two days).
 const USER_TOKEN_LIFETIME: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
+/// How long it is believed that there is no end user of an external id: somebody may be about to mend that.
+const ABSENT_FOR: Duration = Duration::from_secs(30);
+
 /// A token is not used any more when this little of its time is left.
 const USER_TOKEN_MARGIN: Duration = Duration::from_secs(60 * 60);
 
@@ -54,6 +57,8 @@ struct Shared {
     making_users: [Mutex<()>; USER_LOCKS],
     /// Whose token was renewed because Tray rejected it.
     renewed: Lately<UserId>,
+    /// Whom Tray did not have when it was asked.
+    absent: Lately<ExternalUserId>,
 }
 
 #[derive(Clone, Copy)]
@@ -163,6 +168,7 @@ impl Principals {
             minting: std::array::from_fn(|_| Mutex::new(())),
             making_users: std::array::from_fn(|_| Mutex::new(())),
             renewed: Lately::within(ONE_RENEWAL_IN),
+            absent: Lately::within(ABSENT_FOR),
         };
         Self { tray, shared: Arc::new(shared) }
     }
@@ -222,15 +228,22 @@ impl Principals {
         Ok(EndUsers { present, departed })
     }
 
-    /// The end user with this external id: from the local mapping, else from Tray.
+    /// The end user with this external id: from the local mapping, else from Tray, which asks not to be asked so often.
     ///
     /// # Errors
     /// [`PrincipalError`].
     pub async fn end_user_by_external_id(&self, id: &ExternalUserId) -> Result<Option<EndUser>, PrincipalError> {
-        match self.shared.cache.user_by_external_id(id)? {
-            Some(user) => Ok(Some(user)),
-            None => self.find_end_user(UserCriteria { external_user_id: Some(id), ..UserCriteria::default() }).await,
+        if let Some(user) = self.shared.cache.user_by_external_id(id)? {
+            return Ok(Some(user));
         }
+        if self.shared.absent.has(id) {
+            return Ok(None);
+        }
+        let found = self.find_end_user(UserCriteria { external_user_id: Some(id), ..UserCriteria::default() }).await?;
+        if found.is_none() {
+            self.shared.absent.note(id.clone());
+        }
+        Ok(found)
     }
 
     /// The end user with this id: from the local mapping, else from Tray.

@@ -19,6 +19,8 @@ impl Principals {
     pub async fn end_user_or_new(&self, id: &ExternalUserId, name: &str) -> Result<EndUser, PrincipalError> {
         // INVARIANT: nobody else here looks for this user and makes it between the look and the making.
         let _one_at_a_time = lock_of(&self.shared.making_users, &id.0).lock().await;
+        // An earlier attempt, whose answer was lost, may have made it.
+        self.shared.absent.forget(id);
         if let Some(user) = self.end_user_by_external_id(id).await? {
             return Ok(user);
         }

@@ -245,6 +245,23 @@ async fn an_end_user_who_is_not_there_is_created_once_and_only_on_demand() {
 }
 
 #[tokio::test]
+async fn many_documents_for_an_end_user_who_is_not_there_ask_for_him_once() {
+    let host = Host::new().await;
+    let running = host.start();
+    let lines: Vec<_> = (0..20)
+        .map(|number| {
+            let mut document = host.create_document(&format!("number {number}"));
+            document["user"] = json!({ "externalUserId": "nobody" });
+            document.to_string()
+        })
+        .collect();
+    host.deliver("many.ndjson", lines.join("\n"));
+    assert_eq!(host.receipt("many.ndjson").await["rejected"], 20);
+    assert_eq!(host.emulator.world().requests(Call::ListUsers), 1);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn an_end_user_whose_creation_has_no_answer_is_found_and_not_made_twice() {
     let host = Host::new().await;
     let running = host.start();
