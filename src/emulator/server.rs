@@ -1,5 +1,6 @@
 //! The loopback server: its own accept loop, because a fault must be able to close a connection without an answer.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -92,9 +93,10 @@ async fn accept(listener: TcpListener, router: Router, mut told: watch::Receiver
 async fn serve(stream: TcpStream, router: Router, mut told: watch::Receiver<()>) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = router.call(request);
+        // What has arrived is done, whether its client is still there or not.
+        let answer = tokio::spawn(router.call(request));
         async move {
-            let Ok(response): Result<Response<Body>, _> = answer.await;
+            let Ok(Ok(response)): Result<Result<Response<Body>, Infallible>, _> = answer.await else { return Err(Cut) };
             if response.extensions().get::<CutConnection>().is_some() { Err(Cut) } else { Ok(response) }
         }
     });
