@@ -26,6 +26,7 @@ use super::{
     layout::{Claimed, Dropped, Layout, LayoutError},
     outcome::{self, Lasting, OutcomeError, Outcomes},
     refusal::{Kind, Refusal},
+    retention,
 };
 use crate::{
     audit::{Action, AuditError, AuditLog, Event, Outcome, Target},
@@ -132,6 +133,13 @@ enum Removal {
 }
 
 impl Intake {
+    /// Clears away what an earlier run did not get to its end in writing, and takes in what it had claimed.
+    pub(super) fn begin(&self) -> Result<Taken, LocalError> {
+        self.layout.prepare()?;
+        retention::remove_unfinished(&self.layout)?;
+        self.resume()
+    }
+
     /// Takes in what an earlier run had claimed.
     ///
     /// INVARIANT: when this returns without an error, no journaled document's plaintext can come back, not even after a

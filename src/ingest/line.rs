@@ -137,7 +137,7 @@ impl Line {
         loop {
             self.intake.journal.unlocked().await;
             let intake = self.intake.clone();
-            let resumed = tokio::task::spawn_blocking(move || intake.resume()).await?;
+            let resumed = tokio::task::spawn_blocking(move || intake.begin()).await?;
             let begun = match resumed {
                 Ok(taken) => {
                     self.count(&taken);

@@ -1,6 +1,11 @@
 //! Removes outcomes that were kept long enough.
 
-use std::{fs, io, os::unix::fs::MetadataExt, path::Path, time::Duration};
+use std::{
+    fs, io,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::Path,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -37,6 +42,27 @@ pub(super) fn remove_old(layout: &Layout, keep: Duration, now: Timestamp) -> Res
     Ok(removed)
 }
 
+/// Removes what a crash left of an outcome that was being written: a name of its own, or a second one of what has its
+/// own already, for which `ingest show` would refuse it. Only while nothing is written there.
+pub(super) fn remove_unfinished(layout: &Layout) -> Result<(), LayoutError> {
+    for path in [layout.done(), layout.rejected()] {
+        let directory = Layout::open(&path)?;
+        for entry in fs::read_dir(&path).map_err(Layout::unlistable)? {
+            let name = entry.map_err(Layout::unlistable)?.file_name();
+            // No outcome is called so, for nothing is taken in that is.
+            if !name.as_bytes().starts_with(b".") {
+                continue;
+            }
+            // Where nothing is sealed it may be plaintext. What has a second name is left as it is.
+            let _ = overwrite(&directory, Path::new(&name));
+            if let Err(error) = fs::remove_file(path.join(&name)) {
+                tracing::warn!(file = ?name, %error, "what is left of an outcome can't be removed");
+            }
+        }
+    }
+    Ok(())
+}
+
 fn remove(path: &Path, is_directory: bool) -> io::Result<()> {
     if is_directory { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
@@ -44,6 +70,21 @@ fn remove(path: &Path, is_directory: bool) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_crash_left_of_an_outcome_goes_and_the_outcome_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let layout = Layout::new(dir.path().join("drop"), false);
+        layout.prepare().expect("a layout");
+        let outcome = layout.rejected().join("a.json");
+        fs::write(&outcome, "sealed").expect("written");
+        fs::hard_link(&outcome, layout.rejected().join(".a.json.0123456789abcdef")).expect("linked");
+        fs::write(layout.done().join(".b.json.receipt.json.0123456789abcdef"), "{").expect("written");
+        remove_unfinished(&layout).expect("removed");
+        assert_eq!(fs::read(&outcome).expect("there"), b"sealed");
+        assert_eq!(fs::metadata(&outcome).expect("there").nlink(), 1);
+        assert_eq!(fs::read_dir(layout.done()).expect("there").count(), 0);
+    }
 
     #[test]
     fn what_was_kept_long_enough_goes_whatever_it_is_and_the_rest_stays() {
