@@ -26,6 +26,7 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
+    failpoint::failpoint,
     sealed::SealError,
     secret::SecretBytes,
     system::{
@@ -126,7 +127,10 @@ impl Outcomes {
             match create_new_unsynced(&path, &note, PRIVATE) {
                 Err(error) if error.is_already_there() && !is_of(&path, id) => {}
                 Err(error) if !error.is_already_there() => return Err(error.into()),
-                _ => return Ok(sync(&path, &done)?),
+                _ => {
+                    failpoint!("outcome.receipt_left");
+                    return Ok(sync(&path, &done)?);
+                }
             }
         }
         Err(taken(&done).into())
@@ -169,12 +173,14 @@ impl Outcomes {
                 Err(error) if !error.is_already_there() => return Err(error.into()),
                 _ => {}
             }
+            failpoint!("outcome.document_left");
             match create_new_unsynced(&reason, &note, PRIVATE) {
                 // The name is another's whose document was the same; ours is left beside it.
                 Err(error) if error.is_already_there() && !is_of(&reason, id) => continue,
                 Err(error) if !error.is_already_there() => return Err(error.into()),
                 _ => {}
             }
+            failpoint!("outcome.reason_left");
             if lasting == Lasting::Now {
                 sync(&path, &rejected)?;
                 sync(&reason, &rejected)?;
@@ -225,8 +231,10 @@ impl Outcomes {
                 Err(error) if !error.is_already_there() => return Err(error),
                 _ => {}
             }
+            failpoint!("outcome.reason_of_moved");
             match renameat_with(CWD, &from, CWD, &path, RenameFlags::NOREPLACE) {
                 Ok(()) => {
+                    failpoint!("outcome.moved");
                     sync(&reason, &rejected)?;
                     return sync_directory(&self.layout.claimed());
                 }

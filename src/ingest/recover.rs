@@ -41,6 +41,7 @@ impl Upstream {
             // To send these again does no harm.
             Operation::Replace { .. } | Operation::Delete { .. } => {
                 self.journal.advance(intent, Journaled {}).await?;
+                failpoint!("recover.taken_back");
                 return Ok(Progress::Waiting(Waiting { after: Some(Duration::ZERO), problem: None }));
             }
         };

@@ -158,7 +158,9 @@ impl Upstream {
         }
         self.outcomes.bulk(bulk, &lines, &rejected)?;
         failpoint!("settle.bulk_written");
-        Ok(self.journal.finish_lines(bulk).await?)
+        self.journal.finish_lines(bulk).await?;
+        failpoint!("settle.lines_finished");
+        Ok(())
     }
 
     /// The document of which this one is a copy that must not be done again: one that was accepted within the window, and

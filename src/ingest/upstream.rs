@@ -216,6 +216,7 @@ impl Upstream {
             Obstacle::Refused(refusal) => self.refuse(intent, Some(owner), refusal).await,
             obstacle => {
                 self.journal.advance(intent, Journaled {}).await?;
+                failpoint!("deliver.taken_back");
                 Ok(Progress::Waiting(self.put_off(Some(&owner), obstacle).await))
             }
         }

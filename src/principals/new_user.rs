@@ -5,6 +5,7 @@ use super::{PrincipalError, Principals, lock_of};
 use crate::{
     audit::{Action, Event, Outcome, Target},
     authentication::{EndUser, ExternalUserId, Owner, UserId},
+    failpoint::failpoint,
     tray::{Class, NewEndUser, TrayError, UserCriteria},
 };
 
@@ -30,13 +31,16 @@ impl Principals {
         let (begun, audit) = (event(Outcome::Begun), self.shared.audit.clone());
         let recorded = tokio::task::spawn_blocking(move || audit.record_synced(&begun)).await;
         recorded.map_err(|_| PrincipalError::GoingDown)??;
+        failpoint!("user.begun");
         let new = NewEndUser { name, external_user_id: id, is_test_user: false };
         match self.tray.create_end_user(self.tokens()?.master()?, new).await {
             Ok(made) => {
+                failpoint!("user.made");
                 let user = EndUser { id: made, external_user_id: id.clone(), name: name.to_owned() };
                 let owner = Owner::EndUser { user_id: user.id.clone(), external_user_id: id.clone() };
                 self.shared.audit.record(&event(Outcome::Done).on(Target::owner(&owner)))?;
                 self.remember(&user).await?;
+                failpoint!("user.remembered");
                 Ok(user)
             }
             Err(error) => {

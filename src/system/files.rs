@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, open};
 use zeroize::Zeroizing;
 
+use crate::failpoint::failpoint;
+
 /// A file or directory that can't be used, or that must not be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -172,7 +174,10 @@ pub fn create_new_with(
 /// As [`create_new`].
 pub fn create_new_unsynced(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     let temporary = Temporary::create(path, mode, |file| file.write_all(content))?;
-    std::fs::hard_link(&temporary.path, path).map_err(FileError::io("create", path))
+    failpoint!("files.written");
+    std::fs::hard_link(&temporary.path, path).map_err(FileError::io("create", path))?;
+    failpoint!("files.linked");
+    Ok(())
 }
 
 /// Makes sure of a file of ours for somebody else to open (SQLite): it is created empty with mode 0600, or it

@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use trayvault::{
     emulator::{self, AuthenticationView, Emulator, World},
     secret::SecretBytes,
-    socket,
+    socket::{self, ClientError},
 };
 
 /// How long anything may take that is waited for. Reached only by a failure.
@@ -150,7 +150,8 @@ impl House {
         command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program runs")
     }
 
-    fn command(&self, program: &Path) -> Command {
+    /// A program as it is run here.
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command
             .env("TRAYVAULT_CONFIG", self.path("trayvault.toml"))
@@ -237,9 +238,19 @@ impl House {
 
     /// The same, with a body.
     pub(crate) fn send(&self, method: Method, path: &str, body: Option<SecretBytes>) -> (StatusCode, Value) {
+        self.try_send(method, path, body).expect("an answer")
+    }
+
+    /// The same of a daemon that may not be there.
+    pub(crate) fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<SecretBytes>,
+    ) -> Result<(StatusCode, Value), ClientError> {
         let socket = self.path("run/api.sock");
-        let answer = self.runtime.block_on(socket::request(&socket, method, path, body)).expect("an answer");
-        (answer.status, serde_json::from_slice(answer.body.expose_secret()).expect("JSON"))
+        let answer = self.runtime.block_on(socket::request(&socket, method, path, body))?;
+        Ok((answer.status, serde_json::from_slice(answer.body.expose_secret()).expect("JSON")))
     }
 
     pub(crate) fn get(&self, path: &str) -> (StatusCode, Value) {
