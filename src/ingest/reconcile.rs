@@ -32,7 +32,7 @@ pub(super) struct Unanswered<'a> {
     pub(super) name: &'a str,
     /// The service environment that was sent.
     pub(super) environment: &'a ServiceEnvironmentId,
-    /// How long ago it was sent the last time.
+    /// How long it is known that no answer comes to it.
     pub(super) waited: Duration,
     /// How often it was sent.
     pub(super) attempt: u32,

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::{
     document::{Document, Request},
     intake::LocalError,
@@ -12,7 +10,7 @@ use super::{
     plan::{Body, Obstacle},
     queue::Waiting,
     reconcile::{Unanswered, Verdict, reconcile},
-    upstream::{Progress, Upstream},
+    upstream::{Progress, TURN, Upstream},
 };
 use crate::{audit::Outcome, failpoint::failpoint, principals::Session};
 
@@ -20,6 +18,10 @@ impl Upstream {
     /// Goes on with what may have been sent.
     pub(super) async fn recover(&self, intent: Intent<Sent>) -> Result<Progress, LocalError> {
         let owner = intent.state.owner.clone();
+        if !self.turns.begin(intent.slip.id, intent.slip.lane.of_owner(&owner)) {
+            return Ok(Progress::Unknown(Waiting { problem: None, after: Some(TURN) }));
+        }
+        let waited = self.turns.unanswered_for(intent.slip.id);
         let session = match self.planner.principals.session(&owner).await {
             Ok(session) => session,
             // Refused or not, what was sent has to be known first.
@@ -38,19 +40,23 @@ impl Upstream {
                 let (id, sent) = (*id, intent.state.clone());
                 return self.acknowledge(intent, sent, Effect::Deleted, id).await;
             }
-            // To send these again does no harm.
+            // What is late must neither undo what comes after it nor be done while it is planned anew.
+            Operation::Replace { .. } | Operation::Delete { .. } if waited < self.settle => {
+                let after = Some(self.settle.saturating_sub(waited));
+                return Ok(Progress::Unknown(Waiting { problem: None, after }));
+            }
+            // To send these again does no harm then.
             Operation::Replace { .. } | Operation::Delete { .. } => {
                 self.journal.advance(intent, Journaled {}).await?;
                 failpoint!("recover.taken_back");
                 return Ok(Progress::Waiting(Waiting { after: Some(Duration::ZERO), problem: None }));
             }
         };
-        let waited = Timestamp::now().duration_since(intent.state.sent_at);
         let unanswered = Unanswered {
             before: &creation.before,
             name: &creation.name,
             environment: &creation.environment,
-            waited: Duration::try_from(waited).unwrap_or_default(),
+            waited,
             attempt: intent.state.attempt,
         };
         match reconcile(&unanswered, &listed, self.settle) {
@@ -88,6 +94,7 @@ impl Upstream {
         let again = Sent { sent_at: now(), attempt: intent.state.attempt + 1, ..intent.state.clone() };
         tracing::warn!(intent = %intent.slip.id, attempt = again.attempt, "a create did not appear: sent again");
         self.begin(&intent.slip, &again).await?;
+        self.turns.sent_again(intent.slip.id);
         failpoint!("recover.begun");
         let intent = self.journal.advance(intent, again).await?;
         failpoint!("recover.sent_again");

@@ -31,7 +31,7 @@ use crate::{
 const PLANS: usize = 3;
 
 /// How soon to try again when another of the same owner is under way, which is known only by now.
-const TURN: Duration = Duration::from_millis(100);
+pub(super) const TURN: Duration = Duration::from_millis(100);
 
 /// What delivers.
 pub(super) struct Upstream {

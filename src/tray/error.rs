@@ -59,9 +59,12 @@ impl std::error::Error for TrayError {}
 pub(super) enum Repeat {
     /// Sending it again does no harm, and changes nothing: reads, and the minting of tokens. It is tried a few times.
     Harmless,
-    /// Sending it again does no harm, but it changes something: replacements, deletes, forced refreshes. It is sent
-    /// once, and whoever called decides on the next time, by what there is then.
+    /// Sending it again does no harm, but it changes something: forced refreshes. It is sent once, and whoever called
+    /// decides on the next time, by what there is then.
     Deliberate,
+    /// Sending it again at once does no harm, but one that is late may undo what came after, or be done already where it
+    /// is looked for: replacements and deletes.
+    Overwrites,
     /// Sending it again makes a second thing: the contract has no idempotency keys.
     MakesAnother,
 }
@@ -71,7 +74,7 @@ impl Repeat {
     pub(super) fn unanswered(self) -> Class {
         match self {
             Self::Harmless | Self::Deliberate => Class::RetryLater,
-            Self::MakesAnother => Class::UnknownOutcome,
+            Self::Overwrites | Self::MakesAnother => Class::UnknownOutcome,
         }
     }
 }
@@ -96,10 +99,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_call_that_makes_another_has_an_unknown_outcome() {
+    fn only_a_call_that_leaves_something_behind_has_an_unknown_outcome() {
         for status in [408, 500, 502, 504, 302] {
             let class = |repeat| of_status(status, repeat).map(|(class, _)| class);
             assert_eq!(class(Repeat::MakesAnother), Some(Class::UnknownOutcome), "{status}");
+            assert_eq!(class(Repeat::Overwrites), Some(Class::UnknownOutcome), "{status}");
             assert_eq!(class(Repeat::Harmless), Some(Class::RetryLater), "{status}");
             assert_eq!(class(Repeat::Deliberate), Some(Class::RetryLater), "{status}");
         }

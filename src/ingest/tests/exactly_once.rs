@@ -25,6 +25,40 @@ async fn a_create_whose_answer_is_lost_is_found_and_not_made_twice() {
 }
 
 #[tokio::test]
+async fn a_delete_whose_answer_is_lost_is_found_to_be_done() {
+    let host = Host::new().await;
+    let running = host.start();
+    let made = host.create("Acme").await;
+    host.emulator.world().add_fault(Fault::after(Call::DeleteAuthentication, FaultKind::DropConnection));
+    host.deliver_json("gone", &json!({"version": 1, "action": "delete", "authenticationId": made.id, "confirm": true}));
+    assert_eq!(host.receipt("gone").await["outcome"], "deleted");
+    assert_eq!((host.created().len(), host.emulator.world().requests(Call::DeleteAuthentication)), (0, 1));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_update_that_is_late_does_not_undo_what_came_after_it() {
+    let host = Host { settle: Duration::from_secs(2), ..Host::new().await };
+    let world = host.emulator.world();
+    let running = host.start();
+    let made = host.create("Acme").await;
+    let update = |token: &str| json!({"version": 1, "action": "update", "authenticationId": made.id, "credentials": {"access_token": token}});
+    world.add_fault(Fault::before(Call::ReplaceAuthentication, FaultKind::DelayMs(1500)));
+    host.deliver_json("a", &update("first"));
+    host.until("the update", || world.requests(Call::ReplaceAuthentication) == 1).await;
+    let sent = Instant::now();
+    running.crash().await;
+    let running = host.start();
+    host.deliver_json("b", &update("second"));
+    host.receipt("b").await;
+    tokio::time::sleep(Duration::from_millis(1700).saturating_sub(sent.elapsed())).await;
+    let credentials = world.authentication(made.id).expect("there").credentials;
+    assert_eq!(credentials["access_token"], "second");
+    assert_eq!(host.receipt("a").await["outcome"], "updated");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_create_that_never_happened_is_sent_again_after_the_settling_time() {
     let host = Host { settle: Duration::from_millis(600), ..Host::new().await };
     host.emulator.world().add_fault(Fault::before(Call::CreateAuthentication, FaultKind::DropConnection));
@@ -136,7 +170,7 @@ async fn documents_of_one_owner_are_carried_out_in_the_order_they_came() {
     let running = host.start();
     let made = host.create("Acme").await;
     let update = |token: &str| json!({"version": 1, "action": "update", "authenticationId": made.id, "credentials": {"access_token": token}});
-    host.emulator.world().add_fault(Fault::before(Call::ReplaceAuthentication, FaultKind::Status(503)).times(2));
+    host.emulator.world().add_fault(Fault::before(Call::ReplaceAuthentication, FaultKind::Status(429)).times(2));
     host.deliver_json("a", &update("first"));
     host.posted("the first to wait", |posted| posted.ingest.pending == 1 && !posted.ingest.problems.is_empty()).await;
     host.deliver_json("b", &update("second"));

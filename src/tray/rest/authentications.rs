@@ -101,7 +101,7 @@ impl Tray {
     /// `PUT /core/v1/authentications/{id}`: the whole of it, sent once.
     ///
     /// # Errors
-    /// [`TrayError`], by class.
+    /// [`TrayError`], by class; [`Class::UnknownOutcome`](crate::tray::Class::UnknownOutcome) when it may have been done.
     pub async fn replace(
         &self,
         acting: Acting<'_>,
@@ -113,7 +113,7 @@ impl Tray {
             method: Method::PUT,
             path: &format!("/core/v1/authentications/{id}"),
             body: Some(to_json(replacement)),
-            repeat: Repeat::Deliberate,
+            repeat: Repeat::Overwrites,
         };
         self.rest(acting.bearer(), call, |answer| parse::<Object>(&answer).map(drop)).await
     }
@@ -121,14 +121,15 @@ impl Tray {
     /// `DELETE /core/v1/authentications/{id}`, sent once. It can't be undone.
     ///
     /// # Errors
-    /// [`TrayError`], by class; [`Class::Gone`](crate::tray::Class::Gone) if it is not there.
+    /// [`TrayError`], by class; [`Class::Gone`](crate::tray::Class::Gone) if it is not there,
+    /// [`Class::UnknownOutcome`](crate::tray::Class::UnknownOutcome) when it may have been done.
     pub async fn delete(&self, acting: Acting<'_>, id: AuthenticationId) -> Result<(), TrayError> {
         let call = Call {
             name: "delete authentication",
             method: Method::DELETE,
             path: &format!("/core/v1/authentications/{id}"),
             body: None,
-            repeat: Repeat::Deliberate,
+            repeat: Repeat::Overwrites,
         };
         // A page of somebody in between is no deletion.
         let is_empty = |answer: &SecretBytes| answer.expose_secret().trim_ascii().is_empty();
