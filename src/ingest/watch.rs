@@ -54,3 +54,34 @@ fn matters(kind: EventKind) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, Flag, ModifyKind, RemoveKind, RenameMode};
+
+    use super::*;
+
+    /// When its queue overflows the kernel says only that (inotify(7), `IN_Q_OVERFLOW`): notify makes an event of it that
+    /// has no path.
+    #[test]
+    fn events_that_were_lost_mean_to_look() {
+        let lost = Event::new(EventKind::Other).set_flag(Flag::Rescan);
+        assert!(lost.need_rescan() && lost.paths.is_empty() && matters(lost.kind));
+    }
+
+    #[test]
+    fn what_changes_a_directory_matters_and_looking_into_it_does_not() {
+        for kind in [
+            EventKind::Create(CreateKind::File),
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)),
+            EventKind::Remove(RemoveKind::Folder),
+            EventKind::Access(AccessKind::Close(AccessMode::Write)),
+            EventKind::Any,
+        ] {
+            assert!(matters(kind), "{kind:?}");
+        }
+        for kind in [AccessKind::Open(AccessMode::Any), AccessKind::Close(AccessMode::Read), AccessKind::Read] {
+            assert!(!matters(EventKind::Access(kind)), "{kind:?}");
+        }
+    }
+}

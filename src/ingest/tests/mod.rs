@@ -1,9 +1,13 @@
 //! Ingest against the emulator: real files, a real journal, a real client over loopback.
 
+mod arrivals;
+mod copies;
 mod documents;
 mod exactly_once;
 mod files;
+mod orders;
 mod outcomes;
+mod permissions;
 mod previews;
 
 use std::{
@@ -16,17 +20,19 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
+use uuid::Uuid;
 
-use super::{Config, Dependencies, Ingest, environments::Environments, plan::Planner};
+use super::{Config, Dependencies, Ingest, IngestError, environments::Environments, plan::Planner};
 use crate::{
     audit::{self, AuditLog},
-    emulator::{self, AuthenticationView, Emulator, Origin},
+    emulator::{self, AuthenticationView, Call, Emulator, Fault, FaultKind, Origin},
     feed::Feed,
     policy::{self, Policy},
     principals::{Principals, Tokens},
+    requests::ingest::{Answer, IngestRefusal, IngestRequest},
     secret::{Key, SecretString},
     status::{Board, Posted},
     stores,
@@ -50,6 +56,7 @@ struct Host {
 
 struct Running {
     tasks: Tasks,
+    requests: mpsc::Sender<IngestRequest>,
 }
 
 impl Host {
@@ -115,13 +122,21 @@ impl Host {
         Self { emulator, dir, settle, board, cache, audit_key: again, dependencies: Box::new(dependencies) }
     }
 
+    fn config(&self) -> Config {
+        Config { directory: Some(self.drop()), settle: self.settle, ..Config::default() }
+    }
+
     fn start(&self) -> Running {
-        let config = Config { directory: Some(self.drop()), settle: self.settle, ..Config::default() };
-        let ingest = Ingest::open(config, (self.dependencies)()).expect("an ingest");
+        self.start_with(self.config()).expect("an ingest")
+    }
+
+    fn start_with(&self, config: Config) -> Result<Running, IngestError> {
+        let (requests, received) = mpsc::channel(1);
+        let ingest = Ingest::open(config, Dependencies { requests: received, ..(self.dependencies)() })?;
         let mut tasks = Tasks::default();
         let shutdown = tasks.shutdown();
         tasks.spawn("ingest", ingest.run(shutdown));
-        Running { tasks }
+        Ok(Running { tasks, requests })
     }
 
     /// What plans, without the task around it.
@@ -204,6 +219,30 @@ impl Host {
         self.emulator.world().authentication(id).expect("created")
     }
 
+    /// Has a create held: its answer is lost, and somebody makes another authentication of its name before it is looked
+    /// for. The ids of both.
+    async fn hold(&self, file: &str, name: &str) -> (Uuid, Uuid) {
+        let world = self.emulator.world();
+        world.add_fault(Fault::after(Call::CreateAuthentication, FaultKind::DropConnection));
+        world.add_fault(Fault::before(Call::ListAuthentications, FaultKind::DelayMs(1)));
+        world.add_fault(Fault::before(Call::ListAuthentications, FaultKind::Status(503)).times(3));
+        let before = self.created().len();
+        self.deliver_json(file, &self.create_document(name));
+        self.until("the work", || self.created().len() == before + 1).await;
+        let made = self.created().remove(before);
+        let twin = emulator::NewAuthentication {
+            owner: made.owner,
+            service_environment_id: made.service_environment_id,
+            name: made.name,
+            credentials: None,
+            user_data: serde_json::Map::new(),
+            scopes: None,
+        };
+        let twin = world.add_authentication(twin).expect("a twin");
+        self.posted("a held document", |posted| posted.ingest.held == 1 && !posted.ingest.problems.is_empty()).await;
+        (made.id, twin)
+    }
+
     /// A rejected document, opened.
     fn opened(&self, name: &str) -> Vec<u8> {
         let sealed = fs::read(self.drop().join("rejected").join(name)).expect("readable");
@@ -228,6 +267,13 @@ impl Host {
 impl Running {
     async fn stop(self) {
         assert_eq!(self.tasks.drain(Duration::from_secs(5)).await, Drained::Whole);
+    }
+
+    /// What a person asks, and the answer.
+    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> IngestRequest) -> Result<T, IngestRefusal> {
+        let (answer, answered) = oneshot::channel();
+        assert!(self.requests.send(request(answer)).await.is_ok(), "it listens");
+        answered.await.expect("an answer")
     }
 
     /// Ends it where it is, as a crash does.
