@@ -37,13 +37,24 @@ pub(crate) enum Sort {
 #[derive(Clone, Debug)]
 pub(crate) enum Wish {
     /// One authentication of this name.
-    Made { name: String, new_user: Option<String> },
+    Made {
+        name: String,
+        new_user: Option<String>,
+    },
     /// One authentication of this name, made or changed.
-    Upserted { name: String },
-    Updated { id: Uuid },
-    Deleted { id: Uuid },
+    Upserted {
+        name: String,
+    },
+    Updated {
+        id: Uuid,
+    },
+    Deleted {
+        id: Uuid,
+    },
     /// Nothing: the authentication of this name is there.
-    Copied { name: String },
+    Copied {
+        name: String,
+    },
     Refused,
     MovedAside,
     Lines(Vec<(Wish, Vec<u8>)>),
@@ -79,14 +90,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn new(users: Vec<User>) -> Self {
-        Self {
-            serial: 0,
-            users,
-            dropped: Vec::new(),
-            settled: 0,
-            tokens: BTreeMap::new(),
-            upserted: BTreeMap::new(),
-        }
+        Self { serial: 0, users, dropped: Vec::new(), settled: 0, tokens: BTreeMap::new(), upserted: BTreeMap::new() }
     }
 
     pub(crate) fn serial(&mut self) -> u32 {

@@ -184,7 +184,8 @@ fn nothing_is_left_over(site: &Site) {
         site.names(&format!("drop/{directory}")).into_iter().map(move |name| format!("{directory}/{name}"))
     });
     let found: BTreeSet<_> = found.collect();
-    let (over, under): (Vec<_>, Vec<_>) = (found.difference(&expected).collect(), expected.difference(&found).collect());
+    let (over, under): (Vec<_>, Vec<_>) =
+        (found.difference(&expected).collect(), expected.difference(&found).collect());
     assert!(over.is_empty() && under.is_empty(), "{}: over {over:?}, missing {under:?}\n{}", site.story, site.log());
 }
 

@@ -53,10 +53,11 @@ impl Site {
         let daemon = house.daemon();
         let recipient = house.succeeds(&["recipient"]).trim().parse().expect("a recipient");
         daemon.stop();
-        let users = house.world().users().into_iter().map(|user| User {
-            updated: add(&house, user.id, "Updated"),
-            external: user.external_user_id,
-        });
+        let users = house
+            .world()
+            .users()
+            .into_iter()
+            .map(|user| User { updated: add(&house, user.id, "Updated"), external: user.external_user_id });
         let ledger = Ledger::new(users.collect());
         Self { house, ledger, figures: Figures::default(), story, recipient, twin: None }
     }
@@ -114,7 +115,8 @@ impl Site {
         }
         let world = self.house.world();
         let settled = &self.ledger.dropped[self.ledger.settled..];
-        let is_ours = |name: &str| settled.iter().any(|one| matches!(&one.wish, Wish::Made { name: ours, .. } if ours == name));
+        let is_ours =
+            |name: &str| settled.iter().any(|one| matches!(&one.wish, Wish::Made { name: ours, .. } if ours == name));
         let Some(made) = world.creations().into_iter().find(|one| is_ours(&one.name)) else { return };
         let twin = NewAuthentication {
             owner: made.by,

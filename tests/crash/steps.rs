@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use crate::ledger::Sort::{self, Bulk, Copy, Create, Delete, Link, NewUser, NotJson, Part, Schema, Sealed, Upsert, Whole};
+use crate::ledger::Sort::{
+    self, Bulk, Copy, Create, Delete, Link, NewUser, NotJson, Part, Schema, Sealed, Upsert, Whole,
+};
 
 /// A failpoint.
 pub(crate) struct Step {

@@ -18,7 +18,7 @@ use aho_corasick::AhoCorasick;
 use serde_json::{Value, json};
 
 use self::{
-    keys::{AUDIT, EPOCH, FINGERPRINT, IDENTIFIERS, Presented},
+    keys::{AUDIT, EPOCH, FINGERPRINT, IDENTIFIERS, IDENTITY, Presented},
     process::Process,
 };
 use crate::support::{Daemon, House, OPEN};
@@ -32,11 +32,14 @@ const CREATED: &str = "canary-of-an-accepted-create-6f1d8a52c7e94b03";
 const PIECES: usize = 400;
 const REJECTED: &str = "canary-of-a-rejected-create-b93e07d45a1c4f68";
 const UPDATED: &str = "canary-of-an-update-in-part-2c8f5e10d6a7493b";
+const SEALED: &str = "canary-of-a-sealed-file-of-many-9d4e7b20c85f41a6";
+const PLANNED: &str = "canary-of-a-document-only-planned-51c0f7a83be24d96";
 
 const PASSPHRASE: &str = "correct horse battery staple, 41 magpies";
 
 /// What an idle daemon has to have, in one copy each. Where the kernel has memory that not even root can read, it is there.
-const HELD: [&str; 7] = ["master token", "api-user token", "root key", EPOCH, AUDIT, IDENTIFIERS, FINGERPRINT];
+const HELD: [&str; 8] =
+    ["master token", "api-user token", "root key", EPOCH, AUDIT, IDENTIFIERS, FINGERPRINT, IDENTITY];
 
 /// The control: that what is in memory is found.
 const CONTROL: &str = "control: the directory's path";
@@ -107,6 +110,16 @@ fn everything(house: &House, daemon: &mut Daemon<'_>) -> UnixStream {
         "version": 1, "action": "update", "authenticationId": salesforce.id, "credentials": { "access_token": UPDATED },
     });
     house.drop_file("updated.json", &update);
+    // Sealed, and many in one file, of which one is refused.
+    let lines =
+        [create("slack", 2, json!({ "accessToken": SEALED })), create("netsuite", 1, json!({ "tokenId": SEALED }))];
+    let lines = lines.map(|line| line.to_string()).join("\n");
+    let dropped = house.run_with_input(&["drop", "-", "--name", "many.ndjson"], lines.as_bytes());
+    assert!(dropped.status.success(), "{}", String::from_utf8_lossy(&dropped.stderr));
+    assert_eq!(daemon.outcome("done/many.ndjson.receipt.json")["rejected"], 1);
+    assert!(house.succeeds(&["ingest", "show", "many.ndjson"]).contains(SEALED));
+    let planned = create("slack", 2, json!({ "accessToken": PLANNED })).to_string();
+    assert!(house.run_with_input(&["drop", "--plan", "-"], planned.as_bytes()).status.success());
     let created = daemon.outcome("done/created.json.receipt.json")["authenticationId"].clone();
     daemon.outcome("done/updated.json.receipt.json");
     daemon.outcome("rejected/rejected.json.reason.json");
@@ -158,7 +171,13 @@ impl Needles {
             Presented::KeyFile(key) => ("key file".to_owned(), key.to_vec()),
             Presented::Passphrase(text) => ("passphrase".to_owned(), text.to_vec()),
         });
-        let canaries = [("accepted create", CREATED), ("rejected create", REJECTED), ("update in part", UPDATED)];
+        let canaries = [
+            ("accepted create", CREATED),
+            ("rejected create", REJECTED),
+            ("update in part", UPDATED),
+            ("sealed file of many", SEALED),
+            ("document only planned", PLANNED),
+        ];
         secrets.extend(canaries.map(|(kind, text)| (kind.to_owned(), text.into())));
         secrets.extend((0..PIECES).map(|nth| ("piece of a long secret".to_owned(), piece(nth).into_bytes())));
         secrets.extend(house.world().secrets().into_iter().map(|secret| (kind(&secret), secret.into_bytes())));
@@ -201,7 +220,7 @@ impl Needles {
 
     /// The files that the daemon wrote and that hold something, and core files.
     fn in_files(&self, house: &House) -> Vec<String> {
-        let given = ["master.token", "api-user.token", "vault.key", "passphrase", "rejected.json", "trayvault.toml"];
+        let given = ["master.token", "api-user.token", "vault.key", "passphrase", "trayvault.toml"];
         let files = house.files().into_iter().filter(|path| !given.iter().any(|name| path.ends_with(name)));
         let mut found = Vec::new();
         let mut searched = 0;

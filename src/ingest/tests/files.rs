@@ -21,6 +21,11 @@ async fn hostile_files_are_refused_without_being_read() {
     let fifo = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, drop.join("fifo"), fifo, rustix::fs::Mode::from_raw_mode(0o600), 0)
         .expect("made");
+    // Only root makes devices: the one that is always full.
+    let device = (rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 7));
+    let private = rustix::fs::Mode::from_raw_mode(0o600);
+    let is_made = rustix::fs::mknodat(rustix::fs::CWD, drop.join("device"), device.0, private, device.1).is_ok();
+    assert!(is_made || std::env::var_os("TRAYVAULT_TESTS_AS_ROOT").is_none(), "this is not root");
     let _socket = std::os::unix::net::UnixListener::bind(drop.join("socket")).expect("bound");
     host.deliver("large", vec![b' '; 1024 * 1024 + 1]);
     host.deliver_json("open", &host.create_document("open"));
@@ -44,6 +49,9 @@ async fn hostile_files_are_refused_without_being_read() {
     ] {
         let reason = host.reason(name).await;
         assert_eq!((reason["reason"].as_str(), reason["kind"].as_str()), (Some(says), Some("file")), "{name}");
+    }
+    if is_made {
+        assert_eq!(host.reason("device").await["reason"], "it is a device");
     }
     assert_eq!(host.reason("\u{1b}[2J\n").await["kind"], "document");
     assert_eq!(host.receipt("open").await["outcome"], "created");

@@ -36,6 +36,7 @@ pub(super) fn of_vault(house: &House, presented: &Presented<'_>) -> Vec<Named> {
     let derive = |salt: &[u8], label: &str| hkdf(&root, salt, label);
 
     let audit = derive(vault.as_bytes(), "trayvault v1 audit");
+    let identity = derive(vault.as_bytes(), "trayvault v1 identity");
     let mut keys = vec![
         ("slot's key".to_owned(), slot_key),
         ("root key".to_owned(), root.clone()),
@@ -43,6 +44,8 @@ pub(super) fn of_vault(house: &House, presented: &Presented<'_>) -> Vec<Named> {
         (AUDIT.to_owned(), audit.clone()),
         (IDENTIFIERS.to_owned(), hkdf(&audit, b"", "trayvault audit identifiers v1")),
         (FINGERPRINT.to_owned(), derive(vault.as_bytes(), "trayvault v1 fingerprint")),
+        (IDENTITY.to_owned(), identity.clone()),
+        ("identity, as age writes it".to_owned(), age_identity(&identity).into_bytes()),
     ];
     for epoch in header["epochs"].as_array().expect("epochs") {
         let salt = [&vault.as_bytes()[..], &bytes(&epoch["salt"])].concat();
@@ -56,6 +59,12 @@ pub(super) const AUDIT: &str = "audit key";
 pub(super) const IDENTIFIERS: &str = "audit log's key for identifiers";
 pub(super) const FINGERPRINT: &str = "fingerprint key";
 pub(super) const EPOCH: &str = "epoch's key";
+pub(super) const IDENTITY: &str = "identity";
+
+fn age_identity(key: &[u8]) -> String {
+    let prefix = bech32::Hrp::parse("age-secret-key-").expect("a prefix");
+    bech32::encode::<bech32::Bech32>(prefix, key).expect("short enough").to_uppercase()
+}
 
 /// The wrapping key of a slot, and the root key that it opens.
 fn root(vault: Uuid, slot: &Value, presented: &Presented<'_>) -> (Vec<u8>, Vec<u8>) {
@@ -91,6 +100,8 @@ fn confirm(keys: &[Named], vault: Uuid, unlocked: Unlocked) {
     assert_eq!(unlocked.audit_key().expose_secret().as_slice(), key(AUDIT));
 
     let keyring = unlocked.into_keyring();
+    let identity: age::x25519::Identity = age_identity(key(IDENTITY)).parse().expect("an identity");
+    assert_eq!(keyring.recipient().to_string(), identity.to_public().to_string());
     let fingerprint = hmac::Hmac::<Sha256>::new_from_slice(key(FINGERPRINT)).map(|mac| {
         use hmac::Mac as _;
         mac.chain_update(fields(&[b"trayvault fingerprint", b"domain", b"value"])).finalize().into_bytes()
