@@ -5,6 +5,8 @@
 //! [`accepted`].
 
 mod accepted;
+mod bulk;
+mod custody;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -22,11 +24,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use uuid::Uuid;
 
-pub(super) use self::accepted::Accepted;
 use self::rows::payload_place;
+pub(super) use self::{accepted::Accepted, bulk::LineEnd};
 use super::{
-    intent::{End, Ended, Final, Follows, Intent, Journaled, Line, Rejected, Slip, Stage, Unfinished},
-    refusal::{Kind, Refusal},
+    intent::{Follows, Intent, Journaled, Rejected, Slip, Stage, Unfinished},
+    refusal::Refusal,
 };
 use crate::{
     crypto::CryptoError,
@@ -70,9 +72,6 @@ const MIGRATIONS: [&str; 3] = [
     CREATE INDEX accepted_by_time ON accepted (accepted_at);
 ",
 ];
-
-/// The state of a line that is at its end: see [`Ended`].
-const ENDED: i64 = 7;
 
 /// The state of what a person has to look at: see [`Held`](super::intent::Held).
 const HELD: i64 = 5;
@@ -128,21 +127,6 @@ pub(super) struct Admission {
     pub(super) document: SecretBytes,
     /// Why it is rejected at once: a line of many that is no document.
     pub(super) refusal: Option<Refusal>,
-}
-
-/// What became of a line of a file of many.
-pub(super) struct LineEnd {
-    pub(super) slip: Slip,
-    pub(super) end: End,
-}
-
-/// What re-sealing came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Resealed {
-    /// How many intents there are.
-    pub seen: u64,
-    /// How many of them don't open in any epoch: they stay as they are.
-    pub damaged: u64,
 }
 
 impl Journal {
@@ -307,56 +291,6 @@ impl Journal {
         })
     }
 
-    /// Takes an intent out, once its outcome is written. A line of many stays, as ended, until the others are too: gives
-    /// the file's id when it was the last one.
-    pub(super) async fn finish<S: Final>(&self, intent: Intent<S>) -> Result<Option<Uuid>, JournalError>
-    where
-        Ended: Follows<S>,
-    {
-        let Some(Line { bulk, .. }) = intent.slip.line else {
-            self.remove(intent.slip.id).await?;
-            return Ok(None);
-        };
-        let end = intent.state.clone().into();
-        self.advance(intent, Ended { end }).await?;
-        Ok(self.is_at_end(bulk).await?.then_some(bulk))
-    }
-
-    /// Whether all lines of a file are at their end. One that is damaged is not.
-    pub(super) async fn is_at_end(&self, bulk: Uuid) -> Result<bool, JournalError> {
-        self.blocking(move |journal| {
-            let query = "SELECT count(*) FROM intent WHERE bulk = ?1 AND state <> ?2";
-            let open: i64 = journal.connection().query_row(query, params![bulk.as_bytes(), ENDED], |row| row.get(0))?;
-            Ok(open == 0)
-        })
-        .await
-    }
-
-    /// What became of a file's lines, in their order. Lines that are damaged are left out.
-    pub(super) async fn lines(&self, bulk: Uuid) -> Result<Vec<LineEnd>, JournalError> {
-        self.blocking(move |journal| {
-            let keys = journal.0.keyring.keys()?;
-            let rows = rows::of_bulk(&journal.connection(), bulk)?;
-            let ended = rows.iter().filter_map(|row| match row.open(&keys)? {
-                Unfinished::Ended(Intent { slip, state: Ended { end }, .. }) => Some(LineEnd { slip, end }),
-                _ => None,
-            });
-            Ok(ended.collect())
-        })
-        .await
-    }
-
-    /// Takes a file's lines out, once their outcome is written.
-    pub(super) async fn finish_lines(&self, bulk: Uuid) -> Result<(), JournalError> {
-        self.blocking(move |journal| {
-            journal.commit(|transaction, _| {
-                transaction.execute("DELETE FROM intent WHERE bulk = ?1", [bulk.as_bytes()])?;
-                Ok(())
-            })
-        })
-        .await
-    }
-
     /// Takes an intent out, whatever it is.
     pub(super) async fn remove(&self, id: Uuid) -> Result<(), JournalError> {
         self.blocking(move |journal| {
@@ -366,65 +300,6 @@ impl Journal {
             })
         })
         .await
-    }
-
-    /// Re-seals what earlier epochs sealed, all of it in one commit: there are few intents at a time.
-    ///
-    /// # Errors
-    /// [`JournalError`]; nothing was changed then.
-    pub async fn reseal(&self) -> Result<Resealed, JournalError> {
-        self.blocking(|journal| {
-            let mut resealed = Resealed::default();
-            journal.commit(|transaction, keys| {
-                let rows = rows::all(transaction)?;
-                for row in &rows {
-                    let payload: Vec<u8> =
-                        transaction
-                            .query_row("SELECT payload FROM intent WHERE id = ?1", [&row.id], |row| row.get(0))?;
-                    let (context, payload) = row.resealed(keys, &payload);
-                    // Each for itself: of one that is damaged the other may yet be of use.
-                    resealed.damaged += u64::from(context.is_err() || payload.is_err());
-                    match (context.ok().flatten(), payload.ok().flatten()) {
-                        (None, None) => {}
-                        (context, payload) => {
-                            let sql = "UPDATE intent SET context = coalesce(?2, context), \
-                                       payload = coalesce(?3, payload) WHERE id = ?1";
-                            transaction.execute(sql, params![row.id, context, payload])?;
-                        }
-                    }
-                }
-                resealed.seen = rows.len() as u64;
-                Ok(())
-            })?;
-            Ok(resealed)
-        })
-        .await
-    }
-
-    /// Makes a journal safe that comes out of a backup: what was waiting then may have been sent since, and what was sent
-    /// may have been overtaken by what came after. It is rejected, so that the document comes back to whoever dropped it.
-    /// Gives how many those are. Blocks.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub fn reject_unsettled(&self) -> Result<usize, JournalError> {
-        let mut rejected = 0;
-        for intent in self.read_contents()?.unfinished {
-            let (slip, revision) = match intent {
-                Unfinished::Journaled(intent) => (intent.slip, intent.revision),
-                Unfinished::Sent(intent) => (intent.slip, intent.revision),
-                Unfinished::Acked(_)
-                | Unfinished::Rejected(_)
-                | Unfinished::Held(_)
-                | Unfinished::Duplicate(_)
-                | Unfinished::Ended(_) => continue,
-            };
-            let refusal = Refusal::new(Kind::Restored, Kind::Restored.clause())
-                .hint("look whether Tray has it; if not, drop it again");
-            self.write_stage(&slip, &Stage::Rejected(Rejected { refusal, at: now() }), revision + 1)?;
-            rejected += 1;
-        }
-        Ok(rejected)
     }
 
     fn read_contents(&self) -> Result<Contents, JournalError> {

@@ -1,9 +1,9 @@
 use super::{
     super::{
         document::Action,
-        intent::{Acked, Duplicate, Effect, Operation, Rejected, Sent},
+        intent::{Acked, Duplicate, Effect, End, Line, Operation, Rejected, Sent},
         lane::Lane,
-        refusal::{Kind, Refusal},
+        refusal::Kind,
     },
     *,
 };
