@@ -123,6 +123,15 @@ enum Step {
     Unreadable,
 }
 
+/// How a file at the top level looks.
+enum Looks {
+    Whole,
+    /// Somebody has it open for writing, or it is gone: it has not arrived.
+    Open,
+    /// It holds no whole document, and is young: it may have more to come.
+    Unfinished,
+}
+
 /// How a claimed file is removed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Removal {
@@ -160,13 +169,17 @@ impl Intake {
         let mut taken = self.resume()?;
         let found = self.layout.look(Timestamp::now())?;
         let entrance = Layout::open(self.layout.root())?;
-        let mut later = usize::from(found.unrested);
+        taken.growing += usize::from(found.unrested);
         let mut whole = Vec::new();
         for dropped in &found.dropped {
-            if self.is_whole(&entrance, dropped)? {
-                whole.push(dropped);
-            } else {
-                later += 1;
+            match self.look_at(&entrance, dropped)? {
+                Looks::Whole => whole.push(dropped),
+                Looks::Open => taken.growing += 1,
+                Looks::Unfinished => {
+                    // What came after it waits with it, for as long as it is young: it may be of the same owner.
+                    taken.growing += 1;
+                    break;
+                }
             }
             // What is whole is taken in as it is found: a directory of many files is not looked through first.
             if whole.len() == BATCH {
@@ -174,28 +187,28 @@ impl Intake {
             }
         }
         self.claim(&whole, &mut taken)?;
-        taken.growing += later;
         Ok(taken)
     }
 
     /// Whether a file at the top level counts: its writer has closed it, and if it is young it holds documents. One that
     /// will be refused counts.
-    fn is_whole(&self, entrance: &File, dropped: &Dropped) -> Result<bool, LocalError> {
+    fn look_at(&self, entrance: &File, dropped: &Dropped) -> Result<Looks, LocalError> {
         let opened = match self.permitted.open(entrance, Path::new(&dropped.name)) {
             Ok(opened) => opened,
-            Err(Unread::Growing | Unread::Gone) => return Ok(false),
-            Err(Unread::Refused(_) | Unread::Failed(_)) => return Ok(true),
+            Err(Unread::Growing | Unread::Gone) => return Ok(Looks::Open),
+            Err(Unread::Refused(_) | Unread::Failed(_)) => return Ok(Looks::Whole),
         };
         if !opened.is_young(Timestamp::now()) {
-            return Ok(true);
+            return Ok(Looks::Whole);
         }
-        let Ok(bytes) = opened.read() else { return Ok(false) };
+        let Ok(bytes) = opened.read() else { return Ok(Looks::Open) };
         let name = dropped.name.to_string_lossy();
-        Ok(match self.unseal(&bytes)? {
+        let is_whole = match self.unseal(&bytes)? {
             Ok(None) => contents::is_whole(&name, &bytes),
             Ok(Some(opened)) => contents::is_whole(&name, &opened),
             Err(_) => false,
-        })
+        };
+        Ok(if is_whole { Looks::Whole } else { Looks::Unfinished })
     }
 
     fn unseal(&self, bytes: &SecretBytes) -> Result<Result<Option<SecretBytes>, Refusal>, LocalError> {
@@ -275,9 +288,10 @@ impl Intake {
             Err(Unread::Gone) => return Ok(Step::Gone),
             Err(Unread::Failed(error)) => return Ok(unreadable(claimed, &error)),
         };
-        // Overwritten by an earlier run: that comes after its reason is on the disk.
-        if again && bytes.expose_secret().iter().all(|byte| *byte == 0) && self.outcomes.has_reason(claimed) {
-            return Ok(Step::Known(Removal::Plain));
+        // Overwritten by an earlier run, from the front and not always to the end: that comes after its reason is on the
+        // disk.
+        if again && bytes.expose_secret().first().is_none_or(|byte| *byte == 0) && self.outcomes.has_reason(claimed) {
+            return Ok(Step::Known(Removal::Overwritten));
         }
         let (bytes, removal) = match self.unseal(&bytes)? {
             Ok(None) => (bytes, Removal::Overwritten),

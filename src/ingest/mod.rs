@@ -102,7 +102,7 @@ pub struct Config {
     pub scan_interval: Duration,
     /// The largest file that is read, in bytes.
     pub max_size: u64,
-    /// How long a create whose answer was lost may take to appear before it is sent again.
+    /// How long what was sent and has no answer may take to be done before it is sent again.
     #[serde(with = "crate::duration")]
     pub settle: Duration,
     /// For how long a copy of a document that was accepted is not done again.

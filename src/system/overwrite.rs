@@ -9,6 +9,8 @@ use std::{
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2, syncfs};
 
+use crate::failpoint::failpoint;
+
 const ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
 
 /// Puts zeros over the content of a regular file with one name, in a directory. [`sync_file_system`] brings them to the
@@ -30,6 +32,7 @@ pub fn overwrite(directory: &File, name: &Path) -> io::Result<()> {
         let now = left.min(ZEROS.len());
         file.write_all(&ZEROS[..now])?;
         left -= now;
+        failpoint!("overwrite.part");
     }
     Ok(())
 }

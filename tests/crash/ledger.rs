@@ -25,6 +25,8 @@ pub(crate) enum Sort {
     /// What breaks its service's schema.
     Schema,
     NotJson,
+    /// The same, and too long to be overwritten at once.
+    Long,
     /// What is no file at all.
     Link,
     /// A create that is sealed to the vault.
@@ -150,8 +152,9 @@ impl Ledger {
                 Some((name, content)) => return self.enter(serial, "json", Wish::Copied { name }, content),
                 None => (made(None), create),
             },
-            Sort::NotJson => {
-                let content = format!("{{ \"version\": 1, {token}").into_bytes();
+            Sort::NotJson | Sort::Long => {
+                let repeated = if sort == Sort::Long { 3_000 } else { 1 };
+                let content = format!("{{ \"version\": 1, {}", token.repeat(repeated)).into_bytes();
                 return self.enter(serial, "json", Wish::Refused, content);
             }
             Sort::Link => return self.enter(serial, "json", Wish::MovedAside, Vec::new()),

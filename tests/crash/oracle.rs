@@ -157,8 +157,9 @@ impl Ends<'_> {
                 .flat_map(|directory| self.site.names(&format!("drop/{directory}")))
                 .filter(|name| name.contains(file))
                 .collect();
-            let notes = left.iter().filter(|name| name.ends_with(".json")).filter_map(|name| {
+            let notes = left.iter().filter_map(|name| {
                 let path = |directory| self.site.house.path(&format!("drop/{directory}/{name}"));
+                // What is rejected is sealed, and no text.
                 fs::read_to_string(path("done")).or_else(|_| fs::read_to_string(path("rejected"))).ok()
             });
             let notes: String = notes.collect();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::ledger::Sort::{
-    self, Bulk, Copy, Create, Delete, Link, NewUser, NotJson, Part, Schema, Sealed, Upsert, Whole,
+    self, Bulk, Copy, Create, Delete, Link, Long, NewUser, NotJson, Part, Schema, Sealed, Upsert, Whole,
 };
 
 /// A failpoint.
@@ -32,7 +32,7 @@ pub(crate) enum Trouble {
 }
 
 pub(crate) const EVERYTHING: &[Sort] =
-    &[Create, Part, Upsert, Delete, Bulk, Schema, NotJson, Copy, Sealed, NewUser, Whole, Link];
+    &[Create, Part, Upsert, Delete, Bulk, Schema, NotJson, Copy, Sealed, NewUser, Whole, Link, Long];
 const FILES: &[Sort] = &[Create, Bulk, NotJson, Sealed, Schema];
 const DELIVERED: &[Sort] = &[Create, Part, Upsert, Delete];
 const REFUSED: &[Sort] = &[Schema, NotJson, Create];
@@ -77,6 +77,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("outcome.reason_left", &[1, 2], REFUSED),
     step("outcome.receipt_left", &[1, 2], &[Create, Bulk]),
     step("outcome.reason_of_moved", &[1], &[Link, Create]),
+    step("overwrite.part", &[1, 2], &[Long, Create]),
     step("outcome.moved", &[1], &[Link, Create]),
     step("files.written", &[1, 2, 3], &[NotJson, Create]),
     step("files.linked", &[1, 2, 3], &[NotJson, Create]),
