@@ -83,7 +83,7 @@ impl Site {
             let sealed = |content| self.recipient.seal(content).map_err(|error| error.to_string()).expect("sealed");
             let content = if sort == Sort::Sealed { sealed(&dropped.content) } else { dropped.content };
             house.private_bytes(&draft, &content);
-            // What was written long ago is whole, whatever is in it, and keeps its place in the order of arrival.
+            // What was written long ago is whole, whatever is in it: nothing has to wait until it is not young any more.
             let written = SystemTime::now() - Duration::from_secs(60);
             let file = File::options().write(true).open(&path).expect("a file");
             file.set_modified(written).expect("a time");
