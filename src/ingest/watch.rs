@@ -1,11 +1,14 @@
 //! Tells when something happens in the drop directory. What happened is not asked: any event, one without a path too
 //! (the kernel lost some), means to look.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{AccessKind, AccessMode},
+    event::{AccessKind, AccessMode, ModifyKind},
 };
 use tokio::sync::Notify;
 
@@ -15,8 +18,15 @@ use super::layout::Layout;
 #[derive(Default)]
 pub(super) struct Watch {
     happened: Arc<Notify>,
-    /// The watcher, and the directory that it watches.
-    current: Option<(RecommendedWatcher, (u64, u64))>,
+    current: Option<Current>,
+}
+
+struct Current {
+    _watcher: RecommendedWatcher,
+    /// The directory that it watches.
+    identity: (u64, u64),
+    /// Whether that was removed or renamed. One that is made in its place may well get its inode number.
+    is_gone: Arc<AtomicBool>,
 }
 
 impl Watch {
@@ -26,19 +36,26 @@ impl Watch {
     /// It can't be: the scan on a timer is all there is.
     pub(super) fn follow(&mut self, layout: &Layout) -> Result<(), notify::Error> {
         let identity = layout.identity().ok_or_else(notify::Error::path_not_found)?;
-        if self.current.as_ref().is_some_and(|(_, watched)| *watched == identity) {
+        let is_watched = |current: &Current| current.identity == identity && !current.is_gone.load(Ordering::Acquire);
+        if self.current.as_ref().is_some_and(is_watched) {
             return Ok(());
         }
         self.current = None;
-        let happened = Arc::clone(&self.happened);
+        let (happened, root) = (Arc::clone(&self.happened), layout.root().to_owned());
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let went = Arc::clone(&is_gone);
         let mut watcher = notify::recommended_watcher(move |event: Result<Event, notify::Error>| {
+            let takes_away = |kind| matches!(kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
+            if event.as_ref().is_ok_and(|event| takes_away(event.kind) && event.paths.contains(&root)) {
+                went.store(true, Ordering::Release);
+            }
             // To list the directory opens it, which is an event as well.
             if event.as_ref().map_or(true, |event| matters(event.kind)) {
                 happened.notify_one();
             }
         })?;
         watcher.watch(layout.root(), RecursiveMode::NonRecursive)?;
-        self.current = Some((watcher, identity));
+        self.current = Some(Current { _watcher: watcher, identity, is_gone });
         Ok(())
     }
 
@@ -57,7 +74,10 @@ fn matters(kind: EventKind) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use notify::event::{CreateKind, Flag, ModifyKind, RemoveKind, RenameMode};
+    use std::{fs, time::Duration};
+
+    use notify::event::{CreateKind, Flag, RemoveKind, RenameMode};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -82,6 +102,25 @@ mod tests {
         }
         for kind in [AccessKind::Open(AccessMode::Any), AccessKind::Close(AccessMode::Read), AccessKind::Read] {
             assert!(!matters(EventKind::Access(kind)), "{kind:?}");
+        }
+    }
+
+    /// File systems give a new directory the inode number of one that was just removed.
+    #[tokio::test]
+    async fn a_directory_that_was_made_again_is_watched_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let layout = Layout::new(dir.path().join("drop"), false);
+        let mut watch = Watch::default();
+        for _ in 0..5 {
+            fs::create_dir(layout.root()).expect("made");
+            watch.follow(&layout).expect("watched");
+            while timeout(Duration::from_millis(100), watch.happened()).await.is_ok() {}
+            fs::write(layout.root().join("file"), "").expect("written");
+            timeout(Duration::from_secs(5), watch.happened()).await.expect("an event");
+            fs::remove_dir_all(layout.root()).expect("removed");
+            timeout(Duration::from_secs(5), watch.happened()).await.expect("an event");
+            // The last of them says that the directory itself is gone.
+            while timeout(Duration::from_millis(100), watch.happened()).await.is_ok() {}
         }
     }
 }
