@@ -281,7 +281,11 @@ fn is_of(path: &Path, intent: Uuid) -> bool {
 }
 
 fn sync(file: &Path, directory: &Path) -> Result<(), FileError> {
-    File::open(file).and_then(|file| file.sync_all()).map_err(|error| io_error(file, error))?;
+    match File::open(file).and_then(|file| file.sync_all()) {
+        // Whoever it is for has taken it already: another in its place would be one too many.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(file, error)),
+        _ => {}
+    }
     sync_directory(directory)
 }
 

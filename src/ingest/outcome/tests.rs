@@ -69,3 +69,11 @@ fn a_document_that_was_left_without_its_reason_gets_it() {
     leave().expect("left");
     assert_eq!(names(&outcomes.layout.rejected()), ["a", "a.reason.json"]);
 }
+
+#[test]
+fn an_outcome_that_was_taken_away_at_once_is_no_error() {
+    let dir = tempfile::tempdir().expect("a directory");
+    sync(&dir.path().join("taken"), dir.path()).expect("nothing is left to do");
+    let is_missing = |error: FileError| error.is_missing();
+    assert!(sync(&dir.path().join("none/taken"), &dir.path().join("none")).is_err_and(is_missing));
+}
