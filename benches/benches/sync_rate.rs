@@ -10,7 +10,10 @@ use std::{
 };
 
 use trayvault::emulator::{Fault, FaultKind, Limit, World};
-use trayvault_benches::house::{House, Tray};
+use trayvault_benches::{
+    house::{House, Tray},
+    permitted,
+};
 
 const USERS: usize = 2_000;
 const AUTHENTICATIONS_EACH: usize = 5;
@@ -83,14 +86,4 @@ fn count(world: &World, house: &House) -> (Counted, serde_json::Value) {
         }
         thread::sleep(LOOK_EVERY);
     }
-}
-
-/// The most requests that a client can send in so much time: all of the burst, then the steady rate, as far as each
-/// minute has room.
-fn permitted(limit: Limit, time: Duration) -> f64 {
-    let seconds = time.as_secs_f64();
-    let minutes = (seconds / 60.0).floor();
-    let since = seconds - 60.0 * minutes;
-    let per_minute = f64::from(limit.per_minute);
-    minutes * per_minute + (f64::from(limit.burst) + f64::from(limit.per_second) * since).min(per_minute)
 }

@@ -138,10 +138,43 @@ impl House {
         process
     }
 
+    /// Gives it a drop directory; what its daemon takes in from there is sent when it is started otherwise than offline.
+    pub fn drop_directory(&self) -> PathBuf {
+        let drop = self.path("drop");
+        self.configure(&format!("ingest.directory = \"{}\"", drop.display()));
+        for directory in [&drop, &drop.join("tmp")] {
+            files::private_directory(directory).expect("a directory");
+        }
+        drop
+    }
+
+    /// Gives it the token of an API user, whose workspace is then a principal beside the end users.
+    pub fn api_user(&self, tray: &Tray) {
+        let token = self.path("api-user.token");
+        files::create_new(&token, tray.emulator.tokens().api_user.as_bytes(), 0o600).expect("a token");
+        self.configure(&format!("tokens.api_user = {{ file = \"{}\" }}", token.display()));
+    }
+
+    fn configure(&self, line: &str) {
+        let config = self.path("trayvault.toml");
+        let text = fs::read_to_string(&config).expect("a configuration");
+        // Before the first table.
+        fs::write(&config, format!("{line}\n{text}")).expect("a configuration");
+    }
+
     /// Starts the daemon and waits until it answers.
     pub fn daemon(&self) -> Daemon {
+        self.start(&mut self.command("run"))
+    }
+
+    /// Likewise, and it never asks Tray.
+    pub fn daemon_offline(&self) -> Daemon {
+        self.start(self.command("run").arg("--offline"))
+    }
+
+    fn start(&self, command: &mut Command) -> Daemon {
         let log = File::create(self.path("daemon.log")).expect("a log");
-        let mut daemon = Daemon(self.command("run").stderr(log).spawn().expect("the daemon starts"));
+        let mut daemon = Daemon(command.stderr(log).spawn().expect("the daemon starts"));
         let start = Instant::now();
         while UnixStream::connect(self.socket()).is_err() {
             assert!(daemon.0.try_wait().expect("a child").is_none(), "the daemon ended");
@@ -179,6 +212,13 @@ impl Drop for House {
 pub struct Daemon(Child);
 
 impl Daemon {
+    /// Has it drain, and waits for its end.
+    pub fn stop(mut self) {
+        let told = Command::new("kill").arg(self.id().to_string()).status();
+        assert!(told.is_ok_and(|told| told.success()), "the daemon runs");
+        assert!(self.0.wait().expect("a child").success(), "the daemon ended well");
+    }
+
     /// Takes over a process.
     pub fn new(process: Child) -> Self {
         Self(process)

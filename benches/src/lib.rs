@@ -4,6 +4,7 @@
 //! Plain SQLite, trayvault's cache and SQLCipher run in one process and on one library: SQLCipher without a key is
 //! plain SQLite, and the cache is told nothing of it. So what differs between them is the sealing, not the build.
 
+pub mod drops;
 pub mod house;
 
 use std::{
@@ -19,6 +20,7 @@ use trayvault::{
     authentication::{
         AuthenticationId, Environment, ExternalUserId, Metadata, Owner, Service, ServiceEnvironmentId, UserId,
     },
+    emulator::Limit,
     secret::SecretBytes,
     vault::{Cache, Continuity, Keyring, Write},
 };
@@ -157,4 +159,14 @@ pub fn compare<const N: usize>(rounds: usize, mut contestants: [&mut dyn FnMut()
 /// How many times `right` fits into `left`.
 pub fn ratio(left: Duration, right: Duration) -> f64 {
     left.as_secs_f64() / right.as_secs_f64()
+}
+
+/// The most requests that a client can send in so much time: all of the burst, then the steady rate, as far as each
+/// minute has room.
+pub fn permitted(limit: Limit, time: Duration) -> f64 {
+    let seconds = time.as_secs_f64();
+    let minutes = (seconds / 60.0).floor();
+    let since = seconds - 60.0 * minutes;
+    let per_minute = f64::from(limit.per_minute);
+    minutes * per_minute + (f64::from(limit.burst) + f64::from(limit.per_second) * since).min(per_minute)
 }
