@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod copies;
+mod directory;
 mod documents;
 mod exactly_once;
 mod files;
