@@ -193,3 +193,19 @@ fn state(state: IntentState) -> &'static str {
         IntentState::Damaged => "damaged",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_anybody_chose_says_nothing_to_the_terminal() {
+        let one: Unfinished = serde_json::from_value(serde_json::json!({
+            "intent": Uuid::nil(), "file": "\u{1b}]0;x\u{7}\n", "line": null, "action": "create", "state": "held",
+            "received_at": null, "sent_at": null, "attempts": 0, "owner": null, "authentication_id": null,
+            "candidates": [], "problem": null,
+        }))
+        .expect("one");
+        assert!(!file(&one).contains(char::is_control), "{:?}", file(&one));
+    }
+}

@@ -180,6 +180,7 @@ mod tests {
     #[test]
     fn lines_are_told_by_the_name_and_fingerprints_are_cut() {
         assert!(is_by_lines("a.ndjson") && is_by_lines("dir/a.jsonl") && !is_by_lines("a.json"));
+        assert!(is_by_lines("A.NDJSON") && is_by_lines("a.ndjson.age"), "as the daemon tells them");
         let shown = [Some("0123456789abcdef"), Some("0123"), None].map(shortened);
         assert_eq!(shown, ["01234567", "0123", "-"]);
     }

@@ -349,7 +349,7 @@ impl Intake {
         })
     }
 
-    fn admit(&self, admissions: &[Admission]) -> Result<(), LocalError> {
+    pub(super) fn admit(&self, admissions: &[Admission]) -> Result<(), LocalError> {
         if admissions.is_empty() {
             return Ok(());
         }

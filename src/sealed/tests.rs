@@ -161,3 +161,15 @@ proptest! {
         prop_assert!(open(&identity(), &content).is_err());
     }
 }
+
+/// What is sealed to a point of low order anybody can open; age panics.
+#[test]
+fn a_recipient_of_low_order_is_none() {
+    let hrp = Hrp::parse("age").expect("a prefix");
+    for first in [0_u8, 1] {
+        let mut point = [0_u8; 32];
+        point[0] = first;
+        let text = bech32::encode::<Bech32>(hrp, &point).expect("encoded");
+        assert_eq!(text.parse::<Recipient>(), Err(NotARecipient), "{text}");
+    }
+}

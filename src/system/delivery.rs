@@ -231,4 +231,33 @@ mod tests {
         }
         assert_eq!("a b.json".parse::<Name>().unwrap().to_string(), "a b.json");
     }
+
+    /// As docs/drop-files.md sets such a directory up.
+    #[test]
+    fn what_an_importer_delivers_its_directorys_group_may_read() {
+        const IMPORTER: u32 = 65_533;
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let directory = directory();
+        let path = directory.path().to_owned();
+        for shared in [path.clone(), path.join(DRAFTS)] {
+            std::os::unix::fs::chown(&shared, Some(65_532), Some(IMPORTER)).unwrap();
+            fs::set_permissions(&shared, fs::Permissions::from_mode(0o3730)).unwrap();
+        }
+        let drop_it = move || {
+            let id = libc::c_long::from(IMPORTER);
+            // SAFETY: the system calls take integers, and change this thread alone.
+            #[expect(unsafe_code, reason = "to be another user in one thread")]
+            unsafe {
+                libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>());
+                libc::syscall(libc::SYS_setresgid, id, id, id);
+                libc::syscall(libc::SYS_setresuid, id, id, id);
+            }
+            deliver(&path, "a.json", b"sealed")
+        };
+        std::thread::spawn(drop_it).join().unwrap().unwrap();
+        let status = fs::metadata(directory.path().join("a.json")).unwrap();
+        assert_eq!(status.permissions().mode() & 0o7777, 0o640, "the daemon can't read it");
+    }
 }

@@ -10,6 +10,7 @@ mod orders;
 mod outcomes;
 mod permissions;
 mod previews;
+mod review;
 
 use std::{
     fs,
