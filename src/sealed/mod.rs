@@ -67,8 +67,35 @@ impl FromStr for Recipient {
     type Err = NotARecipient;
 
     fn from_str(text: &str) -> Result<Self, NotARecipient> {
+        let (_, point) = bech32::decode(text).map_err(|_| NotARecipient)?;
+        if is_of_low_order(&point) {
+            return Err(NotARecipient);
+        }
         text.parse().map(Self).map_err(|_| NotARecipient)
     }
+}
+
+/// Whether a point of Curve25519 is one of those with which every secret agrees on nothing (RFC 7748, 6.1): what is sealed
+/// to it anybody could open, and age panics.
+fn is_of_low_order(point: &[u8]) -> bool {
+    /// By their u-coordinates, below the field's prime: 0, 1, -1 and the two of order 8.
+    const LOW: [&str; 5] = [
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    ];
+    /// 0 and 1 once more, with the prime added.
+    const NOT_REDUCED: [&str; 2] = [
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    ];
+    let mut point = point.to_vec();
+    // The last bit is not looked at.
+    point.last_mut().into_iter().for_each(|last| *last &= 0x7f);
+    let point = crate::audit::hex(&point);
+    LOW.iter().chain(&NOT_REDUCED).any(|low| *low == point)
 }
 
 impl Recipient {
