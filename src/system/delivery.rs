@@ -4,14 +4,14 @@ use std::{
     fmt,
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     str::FromStr,
 };
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Uid, fchmod, fchown, fstat, fsync, openat, renameat_with,
+        AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Uid, fchmod, fchown, fstat, fsync, openat, renameat_with, syncfs,
         unlinkat,
     },
     io::Errno,
@@ -84,9 +84,14 @@ impl<'a> Delivery<'a> {
     pub fn begin(directory: &'a Path) -> Result<Self, FileError> {
         let drafts_path = directory.join(DRAFTS);
         let into = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(CWD, directory, into, Mode::empty()).map_err(failed("open", directory))?;
+        // Who may write to a directory need not be able to list it.
+        let open_at = |at: BorrowedFd<'_>, path: &Path, flags: OFlags| match openat(at, path, flags, Mode::empty()) {
+            Err(Errno::ACCESS) => openat(at, path, flags | OFlags::PATH, Mode::empty()),
+            opened => opened,
+        };
+        let root = open_at(CWD, directory, into).map_err(failed("open", directory))?;
         let drafts =
-            openat(&root, DRAFTS, into | OFlags::NOFOLLOW, Mode::empty()).map_err(failed("open", &drafts_path))?;
+            open_at(root.as_fd(), Path::new(DRAFTS), into | OFlags::NOFOLLOW).map_err(failed("open", &drafts_path))?;
         let draft =
             format!("{:016x}", getrandom::u64().map_err(|error| io("write", &drafts_path)(io::Error::other(error)))?);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -96,11 +101,14 @@ impl<'a> Delivery<'a> {
         Ok(delivery)
     }
 
-    /// A file of root's that only its owner may read would be of no use to whoever owns the directory.
+    /// A file that only its owner may read would be of no use to whoever owns the directory: root gives it away, and
+    /// others let the directory's group read it, which it then has.
     fn hand_over(&self) -> Result<(), Errno> {
-        fchmod(&self.file, Mode::from_raw_mode(0o600))?;
-        let owner = fstat(&self.root)?;
-        if rustix::process::geteuid().is_root() && owner.st_uid != 0 {
+        let (owner, us) = (fstat(&self.root)?, rustix::process::geteuid());
+        let is_theirs = owner.st_uid != us.as_raw();
+        let is_shared = !us.is_root() && is_theirs && fstat(&self.file)?.st_gid == owner.st_gid;
+        fchmod(&self.file, Mode::from_raw_mode(if is_shared { 0o640 } else { 0o600 }))?;
+        if us.is_root() && is_theirs {
             fchown(&self.file, Some(Uid::from_raw(owner.st_uid)), Some(Gid::from_raw(owner.st_gid)))?;
         }
         Ok(())
@@ -120,7 +128,11 @@ impl<'a> Delivery<'a> {
         self.file.sync_all().map_err(io("write", &path))?;
         renameat_with(&self.drafts, &self.draft, &self.root, &name.0, RenameFlags::NOREPLACE)
             .map_err(failed("create", &path))?;
-        let sync = |directory: &OwnedFd| fsync(directory.as_fd());
+        // What can't be read can't be synced for itself: all of its file system is.
+        let sync = |directory: &OwnedFd| match fsync(directory.as_fd()) {
+            Err(Errno::BADF) => syncfs(&self.file),
+            synced => synced,
+        };
         sync(&self.root).and_then(|()| sync(&self.drafts)).map_err(failed("sync", self.directory))
     }
 }
