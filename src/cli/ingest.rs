@@ -178,8 +178,12 @@ fn settle(OneArguments { connected, id, json }: &OneArguments, order: &str) -> R
 
 /// The dropped file's name, with the line where there are many.
 fn file(one: &Unfinished) -> String {
-    let name = if one.file.is_empty() { "-" } else { &one.file };
-    one.line.map_or_else(|| name.to_owned(), |line| format!("{name}:{line}"))
+    // Whoever drops a file names it: a terminal must not take that for its own.
+    let shown = |character: char| {
+        if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
+    };
+    let name: String = if one.file.is_empty() { "-".to_owned() } else { one.file.chars().map(shown).collect() };
+    one.line.map_or_else(|| name.clone(), |line| format!("{name}:{line}"))
 }
 
 fn state(state: IntentState) -> &'static str {

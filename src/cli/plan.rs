@@ -26,7 +26,8 @@ struct Planned {
 
 /// Whether a file of this name holds one document a line.
 pub(super) fn is_by_lines(name: &str) -> bool {
-    [".ndjson", ".jsonl"].iter().any(|ending| name.ends_with(ending))
+    let extension = Path::new(name.strip_suffix(".age").unwrap_or(name)).extension();
+    extension.is_some_and(|one| ["ndjson", "jsonl"].iter().any(|bulk| one.eq_ignore_ascii_case(bulk)))
 }
 
 pub(super) fn run(connected: &Connected, file: &Path, by_lines: bool, json: bool) -> Result<(), Failure> {
