@@ -22,6 +22,9 @@ const REST: Duration = Duration::from_millis(200);
 /// fit into the 255 that a name may have.
 const NAME_LEN: usize = 180;
 
+/// The longest ending that is kept when a name is cut, in bytes, such as `.ndjson.age`.
+const ENDING_LEN: usize = 16;
+
 /// Why the drop directory can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
@@ -234,8 +237,19 @@ fn is_at_rest((seconds, nanoseconds): (i64, i64), now: Timestamp) -> bool {
 /// A name as text that leaves room for what is added to it.
 fn cut(name: &OsStr) -> String {
     let name = name.to_string_lossy();
-    let end = (0..=NAME_LEN.min(name.len())).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-    name[..end].to_owned()
+    if name.len() <= NAME_LEN {
+        return name.into_owned();
+    }
+    // What it holds, one document or many, is told by how its name ends.
+    let boundary = |mut at: usize| {
+        while !name.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let (_, last) = name.split_at(boundary(name.len() - ENDING_LEN));
+    let ending = last.find('.').map_or("", |dot| &last[dot..]);
+    format!("{}{ending}", &name[..boundary(NAME_LEN - ending.len())])
 }
 
 fn failed(action: &'static str) -> impl FnOnce(io::Error) -> LayoutError {
