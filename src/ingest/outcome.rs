@@ -30,7 +30,7 @@ use crate::{
     sealed::SealError,
     secret::SecretBytes,
     system::{
-        files::{FileError, create_new_unsynced, read_private, sync_directory},
+        files::{FileError, create_new, create_new_unsynced, read_private, sync_directory},
         overwrite::sync_file_system,
     },
     vault::Keyring,
@@ -124,12 +124,13 @@ impl Outcomes {
         let done = self.layout.done();
         for base in names(file, id) {
             let path = done.join(format!("{base}{RECEIPT}"));
-            match create_new_unsynced(&path, &note, PRIVATE) {
+            // Whole on the disk before it has its name: whoever waits for it never finds an empty one, power lost or not.
+            match create_new(&path, &note, PRIVATE) {
                 Err(error) if error.is_already_there() && !is_of(&path, id) => {}
                 Err(error) if !error.is_already_there() => return Err(error.into()),
                 _ => {
                     failpoint!("outcome.receipt_left");
-                    return Ok(sync(&path, &done)?);
+                    return Ok(sync_directory(&done)?);
                 }
             }
         }
