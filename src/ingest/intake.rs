@@ -7,7 +7,6 @@
 
 use std::{
     fs::File,
-    io,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -30,6 +29,7 @@ use super::{
 };
 use crate::{
     audit::{Action, AuditError, AuditLog, Event, Outcome, Target},
+    clauses::clauses,
     failpoint::failpoint,
     feed::{Feed, Happening},
     secret::SecretBytes,
@@ -296,7 +296,11 @@ impl Intake {
         let (bytes, removal) = match self.unseal(&bytes)? {
             Ok(None) => (bytes, Removal::Overwritten),
             Ok(Some(opened)) => (opened, Removal::Plain),
-            Err(refusal) => return self.refuse(claimed, &bytes, &refusal, Removal::Plain),
+            Err(refusal) => {
+                let is_sealed = crate::sealed::is_sealed(bytes.expose_secret());
+                let removal = if is_sealed { Removal::Plain } else { Removal::Overwritten };
+                return self.refuse(claimed, &bytes, &refusal, removal);
+            }
         };
         match contents::lines(&claimed.name, &bytes) {
             None => match Document::parse(&bytes) {
@@ -355,13 +359,14 @@ impl Intake {
         }
         failpoint!("intake.read");
         self.journal.admit(admissions)?;
+        // At once: whatever fails from here on, they are the journal's, and nobody else would tell of them.
+        let admitted = admissions.iter().map(|Admission { slip, .. }| Admitted::of(slip));
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).extend(admitted);
         failpoint!("intake.journaled");
         for Admission { slip, .. } in admissions {
             self.audit.record(&Event::new(Action::Journal, Outcome::Done).on(Target::intent(slip.id)))?;
             tracing::info!(intent = %slip.id, file = ?slip.file, "a dropped document was journaled");
         }
-        let admitted = admissions.iter().map(|Admission { slip, .. }| Admitted::of(slip));
-        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).extend(admitted);
         Ok(())
     }
 
@@ -412,8 +417,12 @@ impl Intake {
 
     fn refuse_unread(&self, claimed: &Claimed, directory: &File, refusal: &Refusal) -> Result<Step, LocalError> {
         self.record_refusal(claimed, refusal)?;
-        let is_there = self.outcomes.unread(claimed, directory, (refusal, now()))?;
-        Ok(if is_there { Step::Rejected(Removal::Overwritten) } else { Step::Moved })
+        match self.outcomes.unread(claimed, directory, (refusal, now())) {
+            Ok(true) => Ok(Step::Rejected(Removal::Overwritten)),
+            Ok(false) => Ok(Step::Moved),
+            // Its owner may have a hand in that: it must not stop what others drop.
+            Err(error) => Ok(unreadable(claimed, &error)),
+        }
     }
 
     fn record_refusal(&self, claimed: &Claimed, refusal: &Refusal) -> Result<(), LocalError> {
@@ -431,7 +440,8 @@ impl Admitted {
     }
 }
 
-fn unreadable(claimed: &Claimed, error: &io::Error) -> Step {
-    tracing::warn!(intent = %claimed.id, file = ?claimed.name, %error, "a claimed file can't be read for now");
+fn unreadable(claimed: &Claimed, error: &dyn std::error::Error) -> Step {
+    let error = clauses(error);
+    tracing::warn!(intent = %claimed.id, file = ?claimed.name, error, "a claimed file can't be read for now");
     Step::Unreadable
 }
