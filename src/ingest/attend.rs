@@ -71,13 +71,25 @@ impl Attendant {
         let (answered, stands) = match decided {
             Ok((outcome, stands)) => (Ok(Settled { intent: id, outcome }), stands),
             Err(IngestRefusal::NotFound) => (Err(IngestRefusal::NotFound), Attended::Settled(id)),
-            Err(refusal) => (Err(refusal), before),
+            Err(refusal) => (Err(refusal), self.still(id, before).await),
         };
         if matches!(stands, Attended::Settled(_)) {
             self.upstream.turns.end(id);
         }
         let _ = answer.send(answered);
         stands
+    }
+
+    /// Where one stands upon whom an order failed: it may have been decided, and only its outcome not be written.
+    async fn still(&self, id: Uuid, before: Attended) -> Attended {
+        let Attended::Held(_) = before else { return before };
+        match self.upstream.journal.intent(id).await {
+            Ok(Some(Unfinished::Held(_))) => before,
+            Ok(Some(decided)) => Attended::GoesOn(id, decided.slip().lane.clone()),
+            Ok(None) => Attended::Settled(id),
+            // Whoever goes on with it finds out.
+            Err(_) => Attended::GoesOn(id, Lane::default()),
+        }
     }
 
     async fn decide(&self, id: Uuid, order: Order) -> Decided {
@@ -164,7 +176,17 @@ impl Attendant {
         let because = Kind::Discarded.clause();
         let event = Event::new(Action::Reject, Outcome::Refused).on(Target::intent(id)).because(because);
         self.upstream.audit.record(&event).map_err(unavailable)?;
-        self.upstream.journal.remove(id).await.map_err(unavailable)?;
+        let journal = &self.upstream.journal;
+        let bulk = journal.remove(id).await.map_err(unavailable)?;
+        // It may have been the last line that its file waited for.
+        if let Some(bulk) = bulk
+            && let Err(error) = self.upstream.end_bulk_if_due(bulk).await
+        {
+            tracing::error!(error = clauses(&error), "the outcome of a file of many can't be written yet");
+            if let Some(last) = journal.lines(bulk).await.ok().and_then(|mut lines| lines.pop()) {
+                return Ok((SettledAs::Discarded, Attended::GoesOn(last.slip.id, last.slip.lane)));
+            }
+        }
         Ok((SettledAs::Discarded, Attended::Settled(id)))
     }
 

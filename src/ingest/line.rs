@@ -1,7 +1,12 @@
 //! The line from the drop directory to Tray: takes in, sends, attends to what people ask, and has all of it on the board.
 //! One thing decides, here and in [`Queue`]; the work is done beside it.
 
-use std::{collections::BTreeSet, future::pending, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::pending,
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::{
@@ -161,12 +166,12 @@ impl Line {
 
     async fn load(&mut self, contents: Contents) {
         self.state.damaged = contents.damaged.into_iter().collect();
-        let mut bulks = BTreeSet::new();
+        let mut bulks = BTreeMap::new();
         for intent in &contents.unfinished {
             let slip = intent.slip();
             match intent {
                 Unfinished::Held(_) => drop(self.state.held.insert(slip.id)),
-                Unfinished::Ended(_) => bulks.extend(slip.line.map(|line| line.bulk)),
+                Unfinished::Ended(_) => bulks.extend(slip.line.map(|line| (line.bulk, Admitted::of(slip)))),
                 _ => {
                     if let Unfinished::Sent(sent) = intent {
                         // Nothing is under way yet that it could be in the way of.
@@ -176,9 +181,10 @@ impl Line {
                 }
             }
         }
-        for bulk in bulks {
+        for (bulk, last) in bulks {
             if let Err(error) = self.upstream.end_bulk_if_due(bulk).await {
                 self.obstructed(&error);
+                self.push(last);
             }
         }
     }

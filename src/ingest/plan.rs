@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     audit::AuditLog,
-    authentication::{AuthenticationId, Owner},
+    authentication::{AuthenticationId, Owner, ServiceEnvironmentId},
     policy::Policy,
     principals::{PrincipalError, Principals, Session},
     tray::{Class, Listed, Tray, TrayError},
@@ -186,10 +186,12 @@ impl Planner {
     ) -> Result<Planned<'a>, Obstacle> {
         let (resolved, body, checked) = self.complete(whole, Some(session)).await?;
         let all = self.list(session).await?;
-        let matches = |one: &&Listed| {
-            one.name == whole.name && one.environment.as_ref().is_some_and(|environment| environment.id == resolved.id)
-        };
-        let found: Vec<_> = all.iter().filter(matches).cloned().collect();
+        let mut found = Vec::new();
+        for one in all.iter().filter(|one| one.name == whole.name) {
+            if self.environment_id(one, session).await?.is_some_and(|id| id == resolved.id) {
+                found.push(one.clone());
+            }
+        }
         match <[Listed; 1]>::try_from(found) {
             Ok([one]) => self.plan_update(one.into_metadata(owner.clone()), whole.as_part(), session).await,
             Err(none) if none.is_empty() => {
@@ -206,6 +208,31 @@ impl Planner {
     /// The owner's authentications.
     pub(super) async fn list(&self, session: &Session) -> Result<Vec<Listed>, Obstacle> {
         self.tray.authentications(session.acting()).await.map_err(|error| Obstacle::of_call(&error))
+    }
+
+    /// The service environment of one that is listed. The list may leave it out; to ask for the one itself tells.
+    pub(super) async fn environment_id(
+        &self,
+        listed: &Listed,
+        session: &Session,
+    ) -> Result<Option<ServiceEnvironmentId>, Obstacle> {
+        if let Some(environment) = &listed.environment {
+            return Ok(Some(environment.id.clone()));
+        }
+        match self.tray.authentication(session.acting(), listed.id).await {
+            Ok(summary) => Ok(summary.service_environment_id),
+            Err(error) if error.class == Class::Gone => Ok(None),
+            Err(error) => Err(Obstacle::of_call(&error)),
+        }
+    }
+
+    /// Whether Tray still has an authentication. The cache may not know: a list may lag behind what was just made.
+    pub(super) async fn exists(&self, id: AuthenticationId, session: &Session) -> Result<bool, Obstacle> {
+        match self.tray.authentication(session.acting(), id).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.class == Class::Gone => Ok(false),
+            Err(error) => Err(Obstacle::of_call(&error)),
+        }
     }
 
     /// The one of the owner's authentications that a document names.

@@ -12,7 +12,7 @@ use super::{
     reconcile::{Unanswered, Verdict, reconcile},
     upstream::{Progress, TURN, Upstream},
 };
-use crate::{audit::Outcome, failpoint::failpoint, principals::Session};
+use crate::{audit::Outcome, authentication::Environment, failpoint::failpoint, principals::Session};
 
 impl Upstream {
     /// Goes on with what may have been sent.
@@ -30,7 +30,7 @@ impl Upstream {
                 return Ok(Progress::Unknown(waiting));
             }
         };
-        let listed = match self.planner.list(&session).await {
+        let mut listed = match self.planner.list(&session).await {
             Ok(listed) => listed,
             Err(obstacle) => return Ok(Progress::Unknown(self.put_off(Some(&owner), obstacle).await)),
         };
@@ -52,6 +52,22 @@ impl Upstream {
                 return Ok(Progress::Waiting(Waiting { after: Some(Duration::ZERO), problem: None }));
             }
         };
+        let mut candidates = Vec::new();
+        for mut one in listed.drain(..) {
+            if one.name != creation.name || creation.before.contains(&one.id) {
+                continue;
+            }
+            // A list that lagged behind when this one was planned did not have what another had just made.
+            if self.journal.is_anothers(one.id, intent.slip.id).await? {
+                continue;
+            }
+            match self.planner.environment_id(&one, &session).await {
+                Ok(Some(id)) => one.environment = Some(Environment { id, title: String::new() }),
+                Ok(None) => {}
+                Err(obstacle) => return Ok(Progress::Unknown(self.put_off(Some(&owner), obstacle).await)),
+            }
+            candidates.push(one);
+        }
         let unanswered = Unanswered {
             before: &creation.before,
             name: &creation.name,
@@ -59,7 +75,7 @@ impl Upstream {
             waited,
             attempt: intent.state.attempt,
         };
-        match reconcile(&unanswered, &listed, self.settle) {
+        match reconcile(&unanswered, &candidates, self.settle) {
             Verdict::Adopt(id) => {
                 let sent = intent.state.clone();
                 self.acknowledge(intent, sent, Effect::Adopted, id).await

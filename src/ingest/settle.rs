@@ -163,23 +163,16 @@ impl Upstream {
         Ok(())
     }
 
-    /// The document of which this one is a copy that must not be done again: one that was accepted within the window, and
-    /// whose authentication is still there, or one that is held.
-    pub(super) async fn original(&self, slip: &Slip) -> Result<Option<(Uuid, Option<AuthenticationId>)>, LocalError> {
+    /// The document of which this one is a copy, and which was accepted within the window.
+    pub(super) async fn accepted_original(&self, slip: &Slip) -> Result<Option<Accepted>, LocalError> {
         let Some(fingerprint) = slip.fingerprint else { return Ok(None) };
-        let accepted = self.journal.accepted_copy(fingerprint, self.duplicate_window).await?;
-        if let Some(Accepted { intent, authentication }) = accepted
-            && (slip.action == Some(super::document::Action::Delete) || !self.is_gone(authentication))
-        {
-            return Ok(Some((intent, Some(authentication))));
-        }
-        let held = self.journal.held_copy(fingerprint).await?;
-        Ok(held.filter(|held| *held != slip.id).map(|held| (held, None)))
+        Ok(self.journal.accepted_copy(fingerprint, self.duplicate_window).await?)
     }
 
-    fn is_gone(&self, id: AuthenticationId) -> bool {
-        let record = self.planner.cache.record(id).ok().flatten();
-        record.is_some_and(|record| record.gone.is_some())
+    /// The document of which this one is a copy, and which is held.
+    pub(super) async fn held_original(&self, slip: &Slip) -> Result<Option<Uuid>, LocalError> {
+        let Some(fingerprint) = slip.fingerprint else { return Ok(None) };
+        Ok(self.journal.held_copy(fingerprint).await?.filter(|held| *held != slip.id))
     }
 
     pub(super) fn settled(

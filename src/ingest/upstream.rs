@@ -6,10 +6,10 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    document::Document,
+    document::{self, Document},
     intake::LocalError,
     intent::{Effect, Intent, Journaled, Operation, Sent, Slip, Unfinished},
-    journal::{Journal, JournalError},
+    journal::{Accepted, Journal, JournalError},
     outcome::Outcomes,
     plan::{Body, Obstacle, Plan, Planner},
     queue::Waiting,
@@ -82,8 +82,11 @@ impl Upstream {
             Unfinished::Acked(intent) => self.accept(intent).await,
             Unfinished::Rejected(intent) => self.leave(intent).await,
             Unfinished::Duplicate(intent) => self.note_duplicate(intent).await,
-            // A line that waits for the others of its file is at its end.
-            Unfinished::Ended(_) => Ok(Progress::Accepted),
+            // A line that waits for the others of its file is at its end; if it was the last, the file's outcome may yet be due.
+            Unfinished::Ended(intent) => match intent.slip.line {
+                Some(line) => self.end_bulk_if_due(line.bulk).await.map(|()| Progress::Accepted),
+                None => Ok(Progress::Accepted),
+            },
             Unfinished::Held(_) => Ok(Progress::Held),
         };
         // What may have been sent keeps its turn: to create beside it would make the listing say less.
@@ -106,13 +109,24 @@ impl Upstream {
         if !self.turns.begin(intent.slip.id, intent.slip.lane.of_owner(&owner)) {
             return Ok(Progress::Waiting(Waiting { problem: None, after: Some(TURN) }));
         }
-        if let Some((of, authentication)) = self.original(&intent.slip).await? {
-            return self.repeat(intent, of, authentication).await;
-        }
         let session = match self.planner.principals.session(&owner).await {
             Ok(session) => session,
             Err(error) => return self.obstructed(intent, Some(owner), Obstacle::of_session(&error)).await,
         };
+        if let Some(Accepted { intent: of, authentication }) = self.accepted_original(&intent.slip).await? {
+            // A copy of a delete, or of what still is there. That it is gone is Tray's to say.
+            let is_done = intent.slip.action == Some(document::Action::Delete)
+                || match self.planner.exists(authentication, &session).await {
+                    Ok(is_there) => is_there,
+                    Err(obstacle) => return self.obstructed(intent, Some(owner), obstacle).await,
+                };
+            if is_done {
+                return self.repeat(intent, of, Some(authentication)).await;
+            }
+        }
+        if let Some(of) = self.held_original(&intent.slip).await? {
+            return self.repeat(intent, of, None).await;
+        }
         let mut intent = intent;
         for _ in 0..PLANS {
             let Plan { sent, body, base } = match self.planner.plan(&document, &owner, &session).await {

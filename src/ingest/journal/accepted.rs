@@ -67,6 +67,16 @@ pub(super) fn find(
     }))
 }
 
+/// Whether an authentication is that of another intent.
+pub(super) fn is_anothers(
+    connection: &Connection,
+    authentication: AuthenticationId,
+    than: Uuid,
+) -> rusqlite::Result<bool> {
+    let query = "SELECT EXISTS (SELECT 1 FROM accepted WHERE authentication = ?1 AND intent <> ?2)";
+    connection.query_row(query, params![authentication.as_bytes(), than.as_bytes()], |row| row.get(0))
+}
+
 /// Whether anything was accepted before (epoch milliseconds).
 pub(super) fn is_any_before(connection: &Connection, before: i64) -> rusqlite::Result<bool> {
     let query = "SELECT EXISTS (SELECT 1 FROM accepted WHERE accepted_at <= ?1)";

@@ -36,9 +36,11 @@ impl Journal {
     /// Whether all lines of a file are at their end. One that is damaged is not.
     pub(in super::super) async fn is_at_end(&self, bulk: Uuid) -> Result<bool, JournalError> {
         self.blocking(move |journal| {
-            let query = "SELECT count(*) FROM intent WHERE bulk = ?1 AND state <> ?2";
-            let open: i64 = journal.connection().query_row(query, params![bulk.as_bytes(), ENDED], |row| row.get(0))?;
-            Ok(open == 0)
+            // ENDED is the last state there is: the index leads to one that is not, however many are.
+            let query = "SELECT EXISTS (SELECT 1 FROM intent WHERE bulk = ?1 AND state < ?2)";
+            let open: bool =
+                journal.connection().query_row(query, params![bulk.as_bytes(), ENDED], |row| row.get(0))?;
+            Ok(!open)
         })
         .await
     }

@@ -31,6 +31,7 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
+    authentication::AuthenticationId,
     crypto::CryptoError,
     secret::SecretBytes,
     vault::{
@@ -58,7 +59,7 @@ const MIGRATIONS: [&str; 3] = [
 ",
     "
     ALTER TABLE intent ADD COLUMN bulk BLOB;
-    CREATE INDEX intent_by_bulk ON intent (bulk) WHERE bulk IS NOT NULL;
+    CREATE INDEX intent_by_bulk ON intent (bulk, state) WHERE bulk IS NOT NULL;
     CREATE INDEX intent_by_state ON intent (state);
     CREATE TABLE accepted (
         fingerprint    BLOB PRIMARY KEY,
@@ -291,15 +292,24 @@ impl Journal {
         })
     }
 
-    /// Takes an intent out, whatever it is.
-    pub(super) async fn remove(&self, id: Uuid) -> Result<(), JournalError> {
+    /// Takes an intent out, whatever it is; the file of many that it was a line of.
+    pub(super) async fn remove(&self, id: Uuid) -> Result<Option<Uuid>, JournalError> {
         self.blocking(move |journal| {
+            let mut bulk = None;
             journal.commit(|transaction, _| {
-                transaction.execute("DELETE FROM intent WHERE id = ?1", [id.as_bytes()])?;
+                let delete = "DELETE FROM intent WHERE id = ?1 RETURNING bulk";
+                let of = transaction.query_row(delete, [id.as_bytes()], |row| row.get::<_, Option<[u8; 16]>>(0));
+                bulk = of.optional()?.flatten().map(Uuid::from_bytes);
                 Ok(())
-            })
+            })?;
+            Ok(bulk)
         })
         .await
+    }
+
+    /// Whether an authentication is known to be what another document made or changed.
+    pub(super) async fn is_anothers(&self, authentication: AuthenticationId, than: Uuid) -> Result<bool, JournalError> {
+        self.blocking(move |journal| Ok(accepted::is_anothers(&journal.connection(), authentication, than)?)).await
     }
 
     fn read_contents(&self) -> Result<Contents, JournalError> {

@@ -356,5 +356,4 @@ async fn the_end_of_a_file_of_many_is_found_in_no_time() {
         assert!(!journal.is_at_end(bulk).await.expect("readable"));
     }
     assert!(begun.elapsed() < Duration::from_millis(200), "{:?}", begun.elapsed());
-    
 }
