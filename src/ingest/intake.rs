@@ -305,7 +305,7 @@ impl Intake {
         match contents::lines(&claimed.name, &bytes) {
             None => match Document::parse(&bytes) {
                 Ok(document) => {
-                    let slip = self.slip(claimed, claimed.id, None, &bytes, Some(&document))?;
+                    let slip = self.slip(claimed, claimed.id, None, &bytes, Some(&document), removal)?;
                     let admission = Admission { slip, document: bytes, refusal: None };
                     Ok(Step::Documents(vec![admission], removal))
                 }
@@ -316,18 +316,25 @@ impl Intake {
                 self.refuse(claimed, &bytes, &refusal, removal)
             }
             Some(lines) => {
-                let admissions = lines.into_iter().map(|(number, document)| self.line(claimed, number, document));
+                let admissions =
+                    lines.into_iter().map(|(number, document)| self.line(claimed, number, document, removal));
                 Ok(Step::Documents(admissions.collect::<Result<_, _>>()?, removal))
             }
         }
     }
 
     /// One line of a file of many.
-    fn line(&self, claimed: &Claimed, number: usize, document: SecretBytes) -> Result<Admission, LocalError> {
+    fn line(
+        &self,
+        claimed: &Claimed,
+        number: usize,
+        document: SecretBytes,
+        removal: Removal,
+    ) -> Result<Admission, LocalError> {
         let line = Some(Line { bulk: claimed.id, number });
         let (slip, refusal) = match Document::parse(&document) {
-            Ok(parsed) => (self.slip(claimed, Uuid::new_v4(), line, &document, Some(&parsed))?, None),
-            Err(refusal) => (self.slip(claimed, Uuid::new_v4(), line, &document, None)?, Some(refusal)),
+            Ok(parsed) => (self.slip(claimed, Uuid::new_v4(), line, &document, Some(&parsed), removal)?, None),
+            Err(refusal) => (self.slip(claimed, Uuid::new_v4(), line, &document, None, removal)?, Some(refusal)),
         };
         Ok(Admission { slip, document, refusal })
     }
@@ -339,6 +346,7 @@ impl Intake {
         line: Option<Line>,
         bytes: &SecretBytes,
         document: Option<&Document<'_>>,
+        removal: Removal,
     ) -> Result<Slip, LocalError> {
         let keys = self.outcomes.keyring.keys().map_err(JournalError::from)?;
         let fingerprint = keys.fingerprint("dropped document", bytes.expose_secret().trim_ascii());
@@ -350,6 +358,7 @@ impl Intake {
             received_at: now(),
             lane: document.map(|document| Lane::of(document, &self.cache)).unwrap_or_default(),
             fingerprint: Some(*fingerprint.as_bytes()),
+            sealed: removal == Removal::Plain,
         })
     }
 
@@ -410,7 +419,10 @@ impl Intake {
     ) -> Result<Step, LocalError> {
         self.audit.record(&Event::new(Action::Claim, Outcome::Done).on(Target::intent(claimed.id)))?;
         self.record_refusal(claimed, refusal)?;
-        self.outcomes.rejected((claimed.id, &claimed.name), bytes, (refusal, now()), Lasting::Later)?;
+        // What came sealed is not left in the clear. What does not open is as it was.
+        let is_opened = removal == Removal::Plain && !crate::sealed::is_sealed(bytes.expose_secret());
+        let outcomes = self.outcomes.sealing(is_opened);
+        outcomes.rejected((claimed.id, &claimed.name), bytes, (refusal, now()), Lasting::Later)?;
         failpoint!("intake.rejected");
         Ok(Step::Rejected(removal))
     }

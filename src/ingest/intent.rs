@@ -28,6 +28,9 @@ pub(super) struct Slip {
     /// The document's keyed fingerprint, by which a copy of it is told. Likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) fingerprint: Option<[u8; 16]>,
+    /// Whether it came sealed: then it is never written in the clear. Likewise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) sealed: bool,
 }
 
 /// A line of a file of many documents.

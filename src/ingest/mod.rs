@@ -280,6 +280,7 @@ impl Ingest {
             settle: config.settle,
             duplicate_window: config.duplicate_window,
             turns: Turns::default(),
+            ending: tokio::sync::Mutex::default(),
         });
         let pace = Pace {
             scan_interval: config.scan_interval,

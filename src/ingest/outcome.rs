@@ -84,6 +84,11 @@ pub(super) enum Lasting {
 }
 
 impl Outcomes {
+    /// The same, which seal whatever the configuration says if they `must`.
+    pub(super) fn sealing(&self, must: bool) -> Self {
+        Self { seal_rejected: self.seal_rejected || must, ..self.clone() }
+    }
+
     /// Writes the receipt of what was done.
     pub(super) fn accepted(&self, slip: &Slip, acked: &Acked) -> Result<(), OutcomeError> {
         self.receipt(slip.id, &slip.file, &Receipt::of_acked(slip, acked))

@@ -120,7 +120,12 @@ impl Upstream {
         let (slip, Rejected { refusal, at }) = (&intent.slip, &intent.state);
         if slip.line.is_none() {
             let document = self.journal.document(slip).await?;
-            self.outcomes.rejected((slip.id, &slip.file), &document, (refusal, *at), Lasting::Now)?;
+            self.outcomes.sealing(slip.sealed).rejected(
+                (slip.id, &slip.file),
+                &document,
+                (refusal, *at),
+                Lasting::Now,
+            )?;
         }
         failpoint!("settle.reason_written");
         tracing::warn!(intent = %slip.id, file = ?slip.file, because = refusal.kind.clause(), "a document was rejected");
@@ -149,6 +154,8 @@ impl Upstream {
 
     /// Writes the outcome of a file of many whose lines are all at their end. Begun again after a crash, it ends the same.
     async fn end_bulk(&self, bulk: Uuid) -> Result<(), LocalError> {
+        // The last two lines may come to their ends at once, and each find that it was the last.
+        let _alone = self.ending.lock().await;
         let lines = self.journal.lines(bulk).await?;
         let mut rejected = Vec::new();
         for LineEnd { slip, end } in &lines {
@@ -156,7 +163,8 @@ impl Upstream {
                 rejected.push(self.journal.document(slip).await?);
             }
         }
-        self.outcomes.bulk(bulk, &lines, &rejected)?;
+        let is_sealed = lines.iter().any(|line| line.slip.sealed);
+        self.outcomes.sealing(is_sealed).bulk(bulk, &lines, &rejected)?;
         failpoint!("settle.bulk_written");
         self.journal.finish_lines(bulk).await?;
         failpoint!("settle.lines_finished");

@@ -44,6 +44,8 @@ pub(super) struct Upstream {
     pub(super) settle: Duration,
     pub(super) duplicate_window: Duration,
     pub(super) turns: Turns,
+    /// Held while the outcome of a file of many is written.
+    pub(super) ending: tokio::sync::Mutex<()>,
 }
 
 /// How far an intent came.

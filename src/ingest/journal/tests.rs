@@ -34,6 +34,7 @@ fn slip(number: u128) -> Slip {
         received_at: now(),
         lane: Lane::default(),
         fingerprint: None,
+        sealed: false,
     }
 }
 

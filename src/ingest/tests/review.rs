@@ -124,6 +124,7 @@ fn slip(id: Uuid, file: &str) -> Slip {
         received_at: now(),
         lane: Lane::default(),
         fingerprint: None,
+        sealed: false,
     }
 }
 
@@ -356,4 +357,42 @@ async fn the_end_of_a_file_of_many_is_found_in_no_time() {
         assert!(!journal.is_at_end(bulk).await.expect("readable"));
     }
     assert!(begun.elapsed() < Duration::from_millis(200), "{:?}", begun.elapsed());
+}
+
+/// One user under two ids, whom the cache does not know yet.
+#[tokio::test]
+async fn documents_of_one_owner_keep_their_order_under_whichever_id() {
+    let host = Host::new().await;
+    let world = host.emulator.world();
+    let user = world.users().remove(0);
+    let made = world.authentications().into_iter().find(|one| one.owner == crate::emulator::Account::User(user.id));
+    let made = made.expect("a seeded one");
+    let update = |user: serde_json::Value, name: &str| {
+        json!({"version": 1, "action": "update", "authenticationId": made.id, "user": user, "name": name,
+            "userData": {}, "credentials": made.credentials, "scopes": []})
+    };
+    host.line();
+    host.deliver_json("a", &update(json!({"userId": user.id}), "first"));
+    host.deliver_json("b", &update(json!({"externalUserId": user.external_user_id}), "second"));
+    world.add_fault(Fault::before(Call::ListUsers, FaultKind::DelayMs(1_000)));
+    let running = host.start();
+    host.receipt("a").await;
+    host.receipt("b").await;
+    assert_eq!(world.authentication(made.id).expect("there").name, "second", "the one that came last wins");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_dropped_sealed_is_never_written_in_the_clear() {
+    let host = Host::new().await;
+    let mut line = host.line();
+    line.intake.outcomes.seal_rejected = false;
+    let text = format!("{{\"version\": 1, \"action\": \"none\", \"credentials\": {{\"key\": \"{}\"}}}}", super::CANARY);
+    let sealed = host.cache.keyring().recipient().seal(text.as_bytes()).expect("sealed");
+    let path = host.drop().join(format!(".claimed/{}.sealed.age", Uuid::now_v7()));
+    fs::write(&path, sealed).expect("written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("narrowed");
+    line.intake.resume().expect("resumed");
+    host.reason("sealed.age").await;
+    host.assert_nothing_leaked();
 }
