@@ -37,6 +37,9 @@ use crate::{
     vault::Cache,
 };
 
+/// The most documents of a file.
+const MANY: usize = 10_000;
+
 /// The most files of a batch, and the most bytes that they have together.
 const BATCH: usize = 256;
 const BATCH_BYTES: u64 = 8 * 1024 * 1024;
@@ -314,6 +317,10 @@ impl Intake {
             Some(lines) if lines.is_empty() => {
                 let refusal = Refusal::new(Kind::Document, "there is no document in the file");
                 self.refuse(claimed, &bytes, &refusal, removal)
+            }
+            Some(lines) if lines.len() > MANY => {
+                let refusal = Refusal::new(Kind::Document, format!("the file holds more than {MANY} documents"));
+                self.refuse(claimed, &bytes, &refusal.hint("split it"), removal)
             }
             Some(lines) => {
                 let admissions =

@@ -6,18 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{Document, EnvironmentReference, Request, ServiceReference, UserReference};
 use crate::{
-    authentication::{ExternalUserId, Owner},
+    authentication::{ExternalUserId, Owner, UserId},
     vault::Cache,
 };
 
 /// The owner of what names none.
 const WORKSPACE: &str = "workspace";
 
+/// Before Tray's id of an end user.
+const BY_ID: &str = "id ";
+
 /// Where a document stands in line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Lane {
     /// Whose it is.
     pub(super) owner: String,
+    /// Whether that is Tray's id of an end user of whom no more was known: any other document may be of the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_unresolved: bool,
     /// For which service environment; `None` if the document does not say, and it goes beside no other of its owner.
     environment: Option<Environment>,
 }
@@ -32,14 +38,15 @@ enum Environment {
 
 impl Lane {
     /// The lane of a document. A user's name in it is the `externalUserId`, which stays what it is when the user is
-    /// looked up or made. One under both ids has one lane only if the cache knows it: it is the turn that is taken when a
-    /// document is sent that keeps them apart in any case.
+    /// looked up or made. One whom a document names by Tray's id, and whom the cache does not know, is yet to be resolved.
     pub(super) fn of(document: &Document<'_>, cache: &Cache) -> Self {
+        let mut is_unresolved = false;
         let owner = match &document.user {
             UserReference::ExternalId(id) => external(id),
             UserReference::Id(id) => {
                 let user = cache.user(id).ok().flatten();
-                user.map_or_else(|| format!("id {}", id.0), |user| external(&user.external_user_id))
+                is_unresolved = user.is_none();
+                user.map_or_else(|| format!("{BY_ID}{}", id.0), |user| external(&user.external_user_id))
             }
             UserReference::Absent => match &document.request {
                 Request::Update { id, .. } | Request::Delete { id } => {
@@ -62,12 +69,23 @@ impl Lane {
             },
             Request::Update { .. } | Request::Delete { .. } => None,
         };
-        Self { owner, environment }
+        Self { owner, is_unresolved, environment }
+    }
+
+    /// The end user who is yet to be resolved.
+    pub(super) fn unresolved(&self) -> Option<UserId> {
+        let id = self.owner.strip_prefix(BY_ID)?;
+        self.is_unresolved.then(|| UserId(id.to_owned()))
+    }
+
+    /// The same lane once it is known who that is, or that there is nobody.
+    pub(super) fn resolved(self, user: Option<&ExternalUserId>) -> Self {
+        Self { owner: user.map_or(self.owner, external), is_unresolved: false, environment: self.environment }
     }
 
     /// The same lane by the owner's own key, once that is known.
     pub(super) fn of_owner(&self, owner: &Owner) -> Self {
-        Self { owner: owner.key().to_owned(), environment: self.environment.clone() }
+        Self { owner: owner.key().to_owned(), is_unresolved: false, environment: self.environment.clone() }
     }
 
     /// Whether one must wait for the other. An environment's id and its title may mean the same.
@@ -91,13 +109,20 @@ pub(super) mod tests {
 
     /// A lane of an owner, for an environment by its id.
     pub(in super::super) fn lane(owner: &str, environment: Option<&str>) -> Lane {
-        Lane { owner: owner.to_owned(), environment: environment.map(|id| Environment::Id(id.to_owned())) }
+        let environment = environment.map(|id| Environment::Id(id.to_owned()));
+        Lane { owner: owner.to_owned(), is_unresolved: false, environment }
+    }
+
+    /// A lane of a user who is yet to be resolved.
+    pub(in super::super) fn unresolved(id: &str) -> Lane {
+        Lane { owner: format!("{BY_ID}{id}"), is_unresolved: true, environment: None }
     }
 
     #[test]
     fn only_another_owner_or_another_environment_goes_beside() {
         let title = |title: &str| Lane {
             owner: "a".to_owned(),
+            is_unresolved: false,
             environment: Some(Environment::Title { service: "s".to_owned(), version: 1, title: title.to_owned() }),
         };
         let one = lane("a", Some("e"));

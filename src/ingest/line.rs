@@ -22,6 +22,7 @@ use super::{
     intake::{Admitted, Intake, LocalError, Taken},
     intent::Unfinished,
     journal::{Contents, JournalError},
+    lane::Lane,
     queue::{Queue, Waiting},
     retention,
     upstream::{Progress, Upstream},
@@ -86,6 +87,7 @@ pub(super) struct Standing {
 /// What was worked on.
 enum Worked {
     Intent(Uuid, Result<Progress, LocalError>),
+    Resolved(Uuid, Result<Lane, Waiting>),
     Attended(Attended),
     /// Something that changes nothing in the line.
     Other,
@@ -260,10 +262,15 @@ impl Line {
             return;
         }
         while self.has_room()
-            && let Some(id) = self.state.queue.take(now)
+            && let Some((id, lane)) = self.state.queue.take(now)
         {
             let upstream = Arc::clone(&self.upstream);
-            self.state.working.spawn(async move { Worked::Intent(id, upstream.go_on(id).await) });
+            self.state.working.spawn(async move {
+                match lane.unresolved() {
+                    Some(user) => Worked::Resolved(id, upstream.resolve(lane, &user).await),
+                    None => Worked::Intent(id, upstream.go_on(id).await),
+                }
+            });
         }
     }
 
@@ -276,6 +283,8 @@ impl Line {
     fn worked(&mut self, worked: Worked) {
         let (id, progress) = match worked {
             Worked::Intent(id, progress) => (id, progress),
+            Worked::Resolved(id, Ok(lane)) => return self.state.queue.resolve(id, lane),
+            Worked::Resolved(id, Err(waiting)) => (id, Ok(Progress::Waiting(waiting))),
             Worked::Attended(attended) => return self.attended(attended),
             Worked::Other => return,
         };
@@ -284,6 +293,7 @@ impl Line {
             Ok(Progress::Accepted) => accepted = 1,
             Ok(Progress::Rejected) => rejected = 1,
             Ok(Progress::Held) => drop(self.state.held.insert(id)),
+            Ok(Progress::Settled) => {}
             Ok(Progress::Waiting(waiting) | Progress::Unknown(waiting)) => {
                 if waiting.problem.is_some() && !self.upstream.planner.tray.is_answering() {
                     self.state.paused_until = Some(Instant::now() + PAUSE);

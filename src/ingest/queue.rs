@@ -2,7 +2,7 @@
 //! held, in order of arrival; it is not kept over a restart, when everything is due.
 //!
 //! A document waits for every earlier one of its owner that it conflicts with (see [`Lane`]); among those that may go, the
-//! one that came first goes first.
+//! one that came first goes first. All wait for an earlier one whose owner is yet to be resolved.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -22,7 +22,10 @@ const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// How far along an owner's line is looked for what may go beside the first.
-const LOOKAHEAD: usize = 64;
+const LOOKAHEAD: usize = 1024;
+
+/// Of how many that wait the problems are shown.
+const SHOWN: usize = 64;
 
 /// Why a document is not finished.
 #[derive(Debug, Default)]
@@ -41,6 +44,7 @@ pub(super) struct Queue {
     numbers: HashMap<Uuid, u64>,
     owners: HashMap<String, VecDeque<u64>>,
     runnable: BTreeSet<u64>,
+    unresolved: BTreeSet<u64>,
     waiting: BTreeSet<(Instant, u64)>,
 }
 
@@ -69,6 +73,9 @@ impl Queue {
         }
         let number = self.next;
         self.next += 1;
+        if lane.unresolved().is_some() {
+            self.unresolved.insert(number);
+        }
         self.owners.entry(lane.owner.clone()).or_default().push_back(number);
         let owner = lane.owner.clone();
         self.numbers.insert(id, number);
@@ -76,17 +83,37 @@ impl Queue {
         self.promote(&owner);
     }
 
-    /// Takes the document that is to be gone on with now, if there is one: it counts as running from here on.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Uuid> {
+    /// Takes the document that is to be gone on with now, if there is one: it counts as running from here on. If its owner
+    /// is yet to be resolved, that is what is to be done: see [`Self::resolve`].
+    pub(super) fn take(&mut self, now: Instant) -> Option<(Uuid, Lane)> {
         while let Some(&(due, number)) = self.waiting.first()
             && due <= now
         {
             self.waiting.remove(&(due, number));
             self.set(number, State::Runnable);
         }
-        let number = self.runnable.first().copied()?;
+        let number = self.first_runnable()?;
         self.set(number, State::Running);
-        self.entries.get(&number).map(|entry| entry.id)
+        self.entries.get(&number).map(|entry| (entry.id, entry.lane.clone()))
+    }
+
+    fn first_runnable(&self) -> Option<u64> {
+        let number = self.runnable.first().copied()?;
+        self.unresolved.first().is_none_or(|unresolved| number <= *unresolved).then_some(number)
+    }
+
+    /// A document that ran stands in this lane, at the place of its arrival.
+    pub(super) fn resolve(&mut self, id: Uuid, lane: Lane) {
+        let Some(&number) = self.numbers.get(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        let before = std::mem::replace(&mut entry.lane, lane.clone());
+        self.unresolved.remove(&number);
+        self.leave_line(&before, number);
+        let line = self.owners.entry(lane.owner.clone()).or_default();
+        let place = line.binary_search(&number).unwrap_or_else(|place| place);
+        line.insert(place, number);
+        self.set(number, State::Behind);
+        self.promote(&lane.owner);
     }
 
     /// Takes a certain document, whether it is due or not; `false` if it runs, or is behind another, or isn't there.
@@ -111,19 +138,24 @@ impl Queue {
         let Some(number) = self.numbers.remove(&id) else { return };
         let Some(entry) = self.entries.remove(&number) else { return };
         self.runnable.remove(&number);
+        self.unresolved.remove(&number);
         if let State::Waiting(due) = entry.state {
             self.waiting.remove(&(due, number));
         }
-        if let Some(line) = self.owners.get_mut(&entry.lane.owner) {
+        self.leave_line(&entry.lane, number);
+    }
+
+    fn leave_line(&mut self, lane: &Lane, number: u64) {
+        if let Some(line) = self.owners.get_mut(&lane.owner) {
             // In ascending order, and near the front.
             if let Ok(index) = line.binary_search(&number) {
                 line.remove(index);
             }
             if line.is_empty() {
-                self.owners.remove(&entry.lane.owner);
+                self.owners.remove(&lane.owner);
             }
         }
-        self.promote(&entry.lane.owner);
+        self.promote(&lane.owner);
     }
 
     /// A document that ran is put off: for as long as it says, and for no longer than its own growing wait.
@@ -139,7 +171,7 @@ impl Queue {
 
     /// When the next one is due that waits; now, if one may go.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
-        if self.runnable.is_empty() { self.waiting.first().map(|(due, _)| *due) } else { Some(now) }
+        if self.first_runnable().is_some() { Some(now) } else { self.waiting.first().map(|(due, _)| *due) }
     }
 
     /// How many are in line.
@@ -156,7 +188,7 @@ impl Queue {
     /// What is in the way of the first that wait, each problem once.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = Vec::new();
-        for (_, number) in self.waiting.iter().take(LOOKAHEAD) {
+        for (_, number) in self.waiting.iter().take(SHOWN) {
             let problem = self.entries.get(number).and_then(|entry| entry.problem.as_ref());
             problems.extend(problem.filter(|problem| !problems.contains(problem)).cloned());
         }
@@ -201,7 +233,11 @@ impl Queue {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::lane::tests::lane, *};
+    use super::{
+        super::lane::tests::{lane, unresolved},
+        *,
+    };
+    use crate::authentication::ExternalUserId;
 
     fn id(number: u128) -> Uuid {
         Uuid::from_u128(number)
@@ -216,7 +252,7 @@ mod tests {
     }
 
     fn all(queue: &mut Queue, now: Instant) -> Vec<u128> {
-        std::iter::from_fn(|| queue.take(now)).map(|id| id.as_u128()).collect()
+        std::iter::from_fn(|| queue.take(now)).map(|(id, _)| id.as_u128()).collect()
     }
 
     #[test]
@@ -237,7 +273,7 @@ mod tests {
     fn one_that_waits_holds_up_its_lane_and_nobody_else() {
         let now = Instant::now();
         let mut queue = queue(&[("a", Some("e")), ("a", Some("e")), ("b", Some("e"))]);
-        assert_eq!(queue.take(now), Some(id(1)));
+        assert_eq!(queue.take(now).map(|(id, _)| id), Some(id(1)));
         let problem = Problem { what: "Tray is away".to_owned(), hint: None };
         queue.wait(id(1), Waiting { problem: Some(problem.clone()), after: None }, now);
         assert_eq!(all(&mut queue, now), [3]);
@@ -251,7 +287,7 @@ mod tests {
         let mut queue = queue(&[("a", None)]);
         let mut waits = Vec::new();
         for _ in 0..9 {
-            assert_eq!(queue.take(now), Some(id(1)));
+            assert_eq!(queue.take(now).map(|(id, _)| id), Some(id(1)));
             queue.wait(id(1), Waiting::default(), now);
             let due = queue.next_due(now).expect("a wait");
             waits.push((due - now).as_millis());
@@ -262,6 +298,24 @@ mod tests {
         queue.wait(id(1), Waiting { after: Some(Duration::from_millis(3)), ..Waiting::default() }, now);
         assert_eq!(queue.next_due(now), Some(now + Duration::from_millis(3)));
         assert!(queue.take_one(id(1)) && !queue.take_one(id(1)));
+    }
+
+    #[test]
+    fn whoever_is_yet_to_be_resolved_holds_up_what_comes_after_until_it_is_known_who_that_is() {
+        let now = Instant::now();
+        let mut queue = queue(&[("external a", None), ("external b", None)]);
+        queue.push(id(3), unresolved("1"));
+        queue.push(id(4), lane("external a", None));
+        queue.push(id(5), lane("external c", None));
+        assert_eq!(all(&mut queue, now), [1, 2, 3]);
+        assert_eq!(queue.next_due(now), None);
+        let user = ExternalUserId("a".to_owned());
+        queue.resolve(id(3), unresolved("1").resolved(Some(&user)));
+        assert_eq!(all(&mut queue, now), [5]);
+        queue.finish(id(1));
+        assert_eq!(all(&mut queue, now), [3], "before the one that came after it");
+        queue.finish(id(3));
+        assert_eq!(all(&mut queue, now), [4]);
     }
 
     #[derive(Clone, Debug)]
@@ -301,7 +355,7 @@ mod tests {
                         unfinished.insert(number);
                         queue.push(id(number as u128), lanes[number].clone());
                     }
-                    Step::Take => if let Some(taken) = queue.take(now) {
+                    Step::Take => if let Some((taken, _)) = queue.take(now) {
                         let taken = usize::try_from(taken.as_u128()).expect("small");
                         let earlier = unfinished.range(..taken);
                         prop_assert!(earlier.clone().all(|one| !lanes[*one].conflicts_with(&lanes[taken])));
@@ -326,7 +380,7 @@ mod tests {
                 unfinished.remove(&one);
                 queue.finish(id(one as u128));
             }
-            while let Some(taken) = queue.take(now + LONGEST) {
+            while let Some((taken, _)) = queue.take(now + LONGEST) {
                 unfinished.remove(&usize::try_from(taken.as_u128()).expect("small"));
                 queue.finish(taken);
             }

@@ -10,6 +10,7 @@ use super::{
     intake::LocalError,
     intent::{Effect, Intent, Journaled, Operation, Sent, Slip, Unfinished},
     journal::{Accepted, Journal, JournalError},
+    lane::Lane,
     outcome::Outcomes,
     plan::{Body, Obstacle, Plan, Planner},
     queue::Waiting,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     audit::{Action, AuditLog, Event, Outcome},
-    authentication::{AuthenticationId, Owner},
+    authentication::{AuthenticationId, Owner, UserId},
     failpoint::failpoint,
     feed::{Feed, Happening},
     principals::Session,
@@ -57,6 +58,8 @@ pub(super) enum Progress {
     Rejected,
     /// For a person.
     Held,
+    /// Somebody has settled it.
+    Settled,
     /// Not yet, and nothing of it was sent.
     Waiting(Waiting),
     /// It may have been sent, and that is not known yet.
@@ -71,8 +74,19 @@ impl Upstream {
     pub(super) async fn go_on(&self, id: Uuid) -> Result<Progress, LocalError> {
         match self.journal.intent(id).await? {
             Some(intent) => self.resume(intent).await,
-            // Somebody has settled it.
-            None => Ok(Progress::Rejected),
+            None => Ok(Progress::Settled),
+        }
+    }
+
+    /// Finds out whose lane it is, where a document names an end user of whom no more is known.
+    pub(super) async fn resolve(&self, lane: Lane, user: &UserId) -> Result<Lane, Waiting> {
+        match self.planner.principals.end_user(user).await {
+            Ok(user) => Ok(lane.resolved(user.as_ref().map(|user| &user.external_user_id))),
+            Err(error) => match Obstacle::of_session(&error) {
+                // It is refused when its turn comes.
+                Obstacle::Refused(_) => Ok(lane.resolved(None)),
+                obstacle => Err(self.put_off(None, obstacle).await),
+            },
         }
     }
 
@@ -227,6 +241,11 @@ impl Upstream {
         let owner = intent.state.owner.clone();
         match Obstacle::of_call(error) {
             _ if error.class == Class::UnknownOutcome => self.recover(intent).await,
+            // An earlier attempt may yet appear, which the list has shown for long enough not to have been done.
+            Obstacle::Refused(refusal) if intent.state.attempt > 1 => {
+                let hint = "look whether Tray has it: it was sent before, and that attempt may appear late";
+                self.refuse(intent, Some(owner), refusal.hint(hint)).await
+            }
             // This attempt did nothing; what an earlier one did is still not known.
             obstacle if intent.state.attempt > 1 => Ok(Progress::Unknown(self.put_off(Some(&owner), obstacle).await)),
             Obstacle::Refused(refusal) => self.refuse(intent, Some(owner), refusal).await,

@@ -396,3 +396,16 @@ async fn what_was_dropped_sealed_is_never_written_in_the_clear() {
     host.reason("sealed.age").await;
     host.assert_nothing_leaked();
 }
+
+#[tokio::test]
+async fn a_file_of_more_documents_than_may_be_is_refused_as_a_whole() {
+    let host = Host::new().await;
+    let running = host.start();
+    host.deliver("many.ndjson", "1\n".repeat(10_001));
+    let reason = host.reason("many.ndjson").await;
+    assert_eq!(
+        (&reason["reason"], &reason["hint"]),
+        (&json!("the file holds more than 10000 documents"), &json!("split it"))
+    );
+    running.stop().await;
+}
