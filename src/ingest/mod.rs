@@ -21,6 +21,7 @@ mod lane;
 mod layout;
 mod leaves;
 mod line;
+mod local;
 mod lookup;
 mod number;
 mod outcome;

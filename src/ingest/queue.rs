@@ -103,17 +103,18 @@ impl Queue {
     }
 
     /// A document that ran stands in this lane, at the place of its arrival.
-    pub(super) fn resolve(&mut self, id: Uuid, lane: Lane) {
+    pub(super) fn resolve(&mut self, id: Uuid, resolved: Lane) {
         let Some(&number) = self.numbers.get(&id) else { return };
         let Some(entry) = self.entries.get_mut(&number) else { return };
-        let before = std::mem::replace(&mut entry.lane, lane.clone());
+        let owner = resolved.owner.clone();
+        let before = std::mem::replace(&mut entry.lane, resolved);
         self.unresolved.remove(&number);
         self.leave_line(&before, number);
-        let line = self.owners.entry(lane.owner.clone()).or_default();
+        let line = self.owners.entry(owner.clone()).or_default();
         let place = line.binary_search(&number).unwrap_or_else(|place| place);
         line.insert(place, number);
         self.set(number, State::Behind);
-        self.promote(&lane.owner);
+        self.promote(&owner);
     }
 
     /// Takes a certain document, whether it is due or not; `false` if it runs, or is behind another, or isn't there.

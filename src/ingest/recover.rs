@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{
     document::{Document, Request},
-    intake::LocalError,
     intent::{Effect, Held, Intent, Journaled, Operation, Sent},
     journal::now,
+    local::LocalError,
     plan::{Body, Obstacle},
     queue::Waiting,
     reconcile::{Unanswered, Verdict, reconcile},

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    intake::LocalError,
     intent::{Acked, Duplicate, Effect, End, Ended, Final, Follows, Intent, Operation, Rejected, Sent, Slip},
     journal::{Accepted, LineEnd, now},
+    local::LocalError,
     outcome::Lasting,
     refusal::Refusal,
     upstream::{Progress, Upstream},

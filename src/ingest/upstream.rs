@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::{
     document::{self, Document},
-    intake::LocalError,
     intent::{Effect, Intent, Journaled, Operation, Sent, Slip, Unfinished},
     journal::{Accepted, Journal, JournalError},
     lane::Lane,
+    local::LocalError,
     outcome::Outcomes,
     plan::{Body, Obstacle, Plan, Planner},
     queue::Waiting,

@@ -1,6 +1,9 @@
 //! The line from the drop directory to Tray: takes in, sends, attends to what people ask, and has all of it on the board.
 //! One thing decides, here and in [`Queue`]; the work is done beside it.
 
+mod look;
+mod orders;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::pending,
@@ -8,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, JoinSet},
@@ -19,12 +21,12 @@ use uuid::Uuid;
 use super::{
     PATIENCE, Pace,
     attend::{Attendant, Attended},
-    intake::{Admitted, Intake, LocalError, Taken},
+    intake::{Admitted, Intake, Taken},
     intent::Unfinished,
     journal::{Contents, JournalError},
     lane::Lane,
+    local::LocalError,
     queue::{Queue, Waiting},
-    retention,
     upstream::{Progress, Upstream},
     watch::Watch,
 };
@@ -40,15 +42,6 @@ const WIDTH: usize = 32;
 
 /// While Tray does not answer, or something on this host is in the way, one document is tried after each of these.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// How soon to look again at files that may still be being written, how often so soon (until none of them is young any
-/// more), and how seldom after that.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-const OFTEN: u32 = 12;
-const LOOK_SELDOM: Duration = Duration::from_secs(5);
-
-/// How often old outcomes are removed.
-const RETENTION: Duration = Duration::from_secs(60 * 60);
 
 /// From the drop directory to Tray.
 pub(super) struct Line {
@@ -195,66 +188,6 @@ impl Line {
         self.state.queue.push(id, lane);
     }
 
-    fn start_looking(&mut self) {
-        let now = Instant::now();
-        let state = &mut self.state;
-        if state.looking.is_some() || *state.look_at.get_or_insert(now) > now {
-            return;
-        }
-        // The watch is there before the look, so that nothing falls between them.
-        if let Err(error) = self.watch.follow(&self.intake.layout) {
-            // One that is not there is made by the look, and watched before the next.
-            state.is_missing = matches!(error.kind, notify::ErrorKind::PathNotFound);
-            tracing::warn!(%error, "the drop directory can't be watched: it is looked at on a timer");
-        }
-        let intake = self.intake.clone();
-        self.state.looking = Some(tokio::task::spawn_blocking(move || intake.round()));
-    }
-
-    fn look_in(&mut self, span: Duration) {
-        self.state.looked_again = 0;
-        self.state.look_at = Some(Instant::now() + span);
-    }
-
-    fn looked(&mut self, looked: Result<Taken, LocalError>) {
-        self.state.looking = None;
-        self.state.problems.clear();
-        let next = match looked {
-            Ok(taken) => {
-                self.state.obstacle = None;
-                self.count(&taken);
-                if taken.growing > 0 {
-                    self.state.looked_again += 1;
-                    let is_young = self.state.looked_again <= OFTEN;
-                    let wait = if is_young { LOOK_AGAIN } else { LOOK_SELDOM };
-                    if !is_young {
-                        let what =
-                            format!("{} dropped files are held open for writing, or not whole yet", taken.growing);
-                        self.state.problems.push(Problem { what, hint: None });
-                    }
-                    wait.min(self.pace.scan_interval)
-                } else {
-                    self.pace.scan_interval
-                }
-            }
-            Err(error) => {
-                self.obstructed(&error);
-                LOOK_SELDOM.min(self.pace.scan_interval)
-            }
-        };
-        let next = if std::mem::take(&mut self.state.is_missing) { LOOK_AGAIN } else { next };
-        self.state.look_at = Some(Instant::now() + next);
-    }
-
-    fn count(&mut self, taken: &Taken) {
-        self.board.post(|posted| posted.ingest.rejected += taken.rejected);
-        if taken.unreadable > 0 {
-            let what = format!("{} dropped files can't be claimed or read", taken.unreadable);
-            let hint = Some("see the daemon's log for why".to_owned());
-            self.state.problems.push(Problem { what, hint });
-        }
-    }
-
     /// Begins what may be begun.
     fn send(&mut self) {
         let now = Instant::now();
@@ -313,71 +246,6 @@ impl Line {
         self.board.post(|posted| {
             posted.ingest.accepted += accepted;
             posted.ingest.rejected += rejected;
-        });
-    }
-
-    fn attend(&mut self, request: IngestRequest) {
-        let Standing { queue, held, damaged, working, .. } = &mut self.state;
-        let attendant = self.attendant.clone();
-        match request {
-            IngestRequest::Settle(id, order, answer) => {
-                // Whoever has taken it works on it alone.
-                let before = match () {
-                    () if queue.take_one(id) => Attended::Stays(id),
-                    () if held.remove(&id) => Attended::Held(id),
-                    () if damaged.remove(&id) => Attended::Damaged(id),
-                    () => {
-                        let _ = answer.send(Err(Attendant::why_not(queue.has(id))));
-                        return;
-                    }
-                };
-                working.spawn(async move { Worked::Attended(attendant.settle(id, order, before, answer).await) });
-            }
-            other => {
-                let problems = queue.waiting();
-                working.spawn(async move {
-                    attendant.answer(other, &problems).await;
-                    Worked::Other
-                });
-            }
-        }
-    }
-
-    fn attended(&mut self, attended: Attended) {
-        let state = &mut self.state;
-        match attended {
-            Attended::Settled(id) => state.queue.finish(id),
-            Attended::GoesOn(id, lane) => {
-                if state.queue.has(id) {
-                    state.queue.wait(id, Waiting { after: Some(Duration::ZERO), problem: None }, Instant::now());
-                } else {
-                    state.queue.push(id, lane);
-                }
-            }
-            Attended::Held(id) => drop(state.held.insert(id)),
-            Attended::Damaged(id) => drop(state.damaged.insert(id)),
-            Attended::Stays(id) => state.queue.wait(id, Waiting::default(), Instant::now()),
-        }
-    }
-
-    /// Removes old outcomes, and forgets what was accepted long ago, once in a while.
-    fn start_cleaning(&mut self) {
-        let now = Instant::now();
-        if self.state.clean_at.is_some_and(|at| at > now) {
-            return;
-        }
-        self.state.clean_at = Some(now + RETENTION);
-        let (intake, pace) = (self.intake.clone(), self.pace.clone());
-        self.state.working.spawn_blocking(move || {
-            match retention::remove_old(&intake.layout, pace.keep_outcomes, Timestamp::now()) {
-                Ok(0) => {}
-                Ok(removed) => tracing::info!(removed, "old outcomes were removed"),
-                Err(error) => tracing::warn!(error = clauses(&error), "old outcomes can't be removed"),
-            }
-            if let Err(error) = intake.journal.forget_accepted(pace.duplicate_window) {
-                tracing::warn!(error = clauses(&error), "what was accepted long ago can't be forgotten");
-            }
-            Worked::Other
         });
     }
 
