@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use super::{
     intent::{Acked, Duplicate, Effect, End, Ended, Final, Follows, Intent, Operation, Rejected, Sent, Slip},
-    journal::{Accepted, LineEnd, now},
+    journal::{Accepted, JournalError, LineEnd, now},
     local::LocalError,
-    outcome::Lasting,
+    outcome::{Lasting, OutcomeError, Outcomes},
     refusal::Refusal,
     upstream::{Progress, Upstream},
 };
@@ -54,7 +54,8 @@ impl Upstream {
         }
         failpoint!("settle.cached");
         if intent.slip.line.is_none() {
-            self.outcomes.accepted(&intent.slip, &intent.state)?;
+            let (slip, acked) = (intent.slip.clone(), intent.state.clone());
+            self.write(move |outcomes| outcomes.accepted(&slip, &acked)).await?;
         }
         failpoint!("settle.receipt_written");
         tracing::info!(
@@ -90,7 +91,8 @@ impl Upstream {
         let event = Event::new(Action::Settle, Outcome::Done).on(target);
         self.audit.record(&event.because("a copy of one that was accepted: nothing was done"))?;
         if slip.line.is_none() {
-            self.outcomes.duplicate(slip, &intent.state)?;
+            let (slip, duplicate) = (slip.clone(), intent.state.clone());
+            self.write(move |outcomes| outcomes.duplicate(&slip, &duplicate)).await?;
         }
         tracing::info!(intent = %slip.id, file = ?slip.file, of = %intent.state.of, "a copy of a document was dropped");
         self.finish(intent).await?;
@@ -117,21 +119,31 @@ impl Upstream {
 
     /// Leaves what was rejected, with its reason. Begun again after a crash, it ends the same.
     pub(super) async fn leave(&self, intent: Intent<Rejected>) -> Result<Progress, LocalError> {
-        let (slip, Rejected { refusal, at }) = (&intent.slip, &intent.state);
+        let (slip, refusal) = (&intent.slip, &intent.state.refusal);
         if slip.line.is_none() {
             let document = self.journal.document(slip).await?;
-            self.outcomes.sealing(slip.sealed).rejected(
-                (slip.id, &slip.file),
-                &document,
-                (refusal, *at),
-                Lasting::Now,
-            )?;
+            let (slip, state) = (slip.clone(), intent.state.clone());
+            let leave = move |outcomes: &Outcomes| {
+                let why = (&state.refusal, state.at);
+                outcomes.sealing(slip.sealed).rejected((slip.id, &slip.file), &document, why, Lasting::Now)
+            };
+            self.write(leave).await?;
         }
         failpoint!("settle.reason_written");
         tracing::warn!(intent = %slip.id, file = ?slip.file, because = refusal.kind.clause(), "a document was rejected");
         self.finish(intent).await?;
         self.tell("rejected", None);
         Ok(Progress::Rejected)
+    }
+
+    /// Writes an outcome. That waits for the disk: not on a thread that callers are answered on.
+    async fn write(
+        &self,
+        write: impl FnOnce(&Outcomes) -> Result<(), OutcomeError> + Send + 'static,
+    ) -> Result<(), LocalError> {
+        let outcomes = self.outcomes.clone();
+        let written = tokio::task::spawn_blocking(move || write(&outcomes)).await;
+        Ok(written.map_err(|_| JournalError::Gone)??)
     }
 
     /// Takes an intent out of the journal; with the last line of a file of many, the file's outcome is written.
@@ -164,7 +176,7 @@ impl Upstream {
             }
         }
         let is_sealed = lines.iter().any(|line| line.slip.sealed);
-        self.outcomes.sealing(is_sealed).bulk(bulk, &lines, &rejected)?;
+        self.write(move |outcomes| outcomes.sealing(is_sealed).bulk(bulk, &lines, &rejected)).await?;
         failpoint!("settle.bulk_written");
         self.journal.finish_lines(bulk).await?;
         failpoint!("settle.lines_finished");

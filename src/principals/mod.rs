@@ -1,6 +1,7 @@
 //! Who the daemon may act as: embedded end users, each by a token minted with the master token and kept sealed for its
 //! two days, and the shared workspace of an API user.
 
+mod catalogue;
 mod new_user;
 
 use std::{
@@ -18,8 +19,8 @@ use crate::{
     lately::Lately,
     secret::SecretString,
     tray::{
-        Acting, ApiUserToken, Class, Connector, MasterToken, Priority, ServiceEnvironment, SharedWorkspace, Tray,
-        TrayError, UserCriteria, UserToken, WorkspaceError,
+        Acting, ApiUserToken, Class, MasterToken, Priority, SharedWorkspace, Tray, TrayError, UserCriteria, UserToken,
+        WorkspaceError,
     },
     vault::{Cache, CacheError, IsLocked, Write},
 };
@@ -316,38 +317,6 @@ impl Principals {
         self.shared.renewed.forget_all();
     }
 
-    /// The environments of a service. Tray lists them for end users and for the organisation, but not for an API user:
-    /// for a workspace, and where there is no session, it is the master token that asks, where there is one.
-    ///
-    /// # Errors
-    /// [`PrincipalError`].
-    pub async fn service_environments(
-        &self,
-        session: Option<&Session>,
-        service: &str,
-        version: u32,
-    ) -> Result<Vec<ServiceEnvironment>, PrincipalError> {
-        let tokens = self.tokens()?;
-        Ok(match Reader::of(session, &tokens)? {
-            Reader::Owner(acting) => self.tray.service_environments(acting, service, version).await?,
-            Reader::Organisation(master) => {
-                self.tray.service_environments_of_organisation(master, service, version).await?
-            }
-        })
-    }
-
-    /// The connectors, and with them the services; asked for as [`Self::service_environments`] are.
-    ///
-    /// # Errors
-    /// [`PrincipalError`].
-    pub async fn connectors(&self, session: Option<&Session>) -> Result<Vec<Connector>, PrincipalError> {
-        let tokens = self.tokens()?;
-        Ok(match Reader::of(session, &tokens)? {
-            Reader::Owner(acting) => self.tray.connectors(acting).await?,
-            Reader::Organisation(master) => self.tray.connectors_of_organisation(master).await?,
-        })
-    }
-
     async fn user_token(&self, owner: &Owner, user: &UserId) -> Result<UserToken, PrincipalError> {
         let tokens = self.tokens()?;
         let master = tokens.master()?;
@@ -399,20 +368,4 @@ impl Principals {
 fn lock_of<'a>(locks: &'a [Mutex<()>; USER_LOCKS], id: &str) -> &'a Mutex<()> {
     let sum = id.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     &locks[sum % USER_LOCKS]
-}
-
-/// Who asks for what there is to have authentications for.
-enum Reader<'a> {
-    Owner(Acting<'a>),
-    Organisation(&'a MasterToken),
-}
-
-impl<'a> Reader<'a> {
-    fn of(session: Option<&'a Session>, tokens: &'a Tokens) -> Result<Self, PrincipalError> {
-        Ok(match (session, &tokens.master) {
-            (Some(Session::Workspace(_)), Some(master)) => Self::Organisation(master),
-            (Some(session), _) => Self::Owner(session.acting()),
-            (None, _) => Self::Organisation(tokens.master()?),
-        })
-    }
 }
