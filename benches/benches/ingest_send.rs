@@ -1,7 +1,7 @@
-//! How near the daemon comes to the most that Tray permits, while it sends six hundred creates that were dropped while it
-//! was offline: the requests that the emulator counted until the last of them was done, over what its limits would have
-//! let through in the same time. Once of two hundred owners, three each; and once all of them of the workspace in one
-//! environment, where each waits for the one before.
+//! How near the daemon comes to the most that Tray permits, while it sends creates that were dropped while it was offline:
+//! the requests that the emulator counted until the last of them was done, over what its limits would have let through in
+//! the same time. Once 1,800 of two hundred owners, nine each; and once 300, all of the workspace in one environment, where
+//! each waits for the one before.
 //!
 //! `DELAY_MS` has the emulator answer everything so much later, as Tray's network does; the workspace is left out then.
 
@@ -17,8 +17,10 @@ use trayvault_benches::{
     permitted,
 };
 
-const OWNERS: usize = 200;
-const CREATES: usize = 600;
+/// Owners, and creates of all of them.
+const OF_MANY: (usize, usize) = (200, 1_800);
+/// Creates of the workspace.
+const OF_ONE: usize = 300;
 
 const LEAST_OF_PERMITTED: f64 = 0.97;
 
@@ -27,27 +29,27 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 fn main() {
     let delay = env::var("DELAY_MS").ok().map(|delay| delay.parse().expect("DELAY_MS is a number"));
-    send(OWNERS, delay);
+    send(OF_MANY.0, OF_MANY.1, delay);
     if delay.is_none() {
-        send(0, None);
+        send(0, OF_ONE, None);
     }
 }
 
 /// Sends those of so many owners; of none, those of the workspace.
-fn send(owners: usize, delay: Option<u64>) {
+fn send(owners: usize, creates: usize, delay: Option<u64>) {
     let tray = Tray::start(owners, 0);
     let world = tray.world();
     let names: Vec<_> = world.users().into_iter().map(|user| user.external_user_id).collect();
     let house = House::new(Some(&tray), "");
     let drop = house.drop_directory();
     house.api_user(&tray);
-    for number in 0..CREATES {
+    for number in 0..creates {
         let owner = (owners > 0).then(|| names[number % owners].as_str());
         drops::write(&drop.join(format!("{number:04}.json")), &drops::create(number, owner));
     }
     drops::sync();
     let daemon = house.daemon_offline();
-    drops::until_pending(&house, CREATES, PATIENCE);
+    drops::until_pending(&house, creates, PATIENCE);
     daemon.stop();
     assert_eq!(world.state().requests.values().sum::<u64>(), 0, "it was offline");
 
@@ -61,8 +63,8 @@ fn send(owners: usize, delay: Option<u64>) {
         thread::sleep(LOOK_EVERY);
     }
     let first = Instant::now();
-    while world.creations().len() < CREATES {
-        assert!(first.elapsed() < PATIENCE, "{} of {CREATES} were created", world.creations().len());
+    while world.creations().len() < creates {
+        assert!(first.elapsed() < PATIENCE, "{} of {creates} were created", world.creations().len());
         thread::sleep(LOOK_EVERY);
     }
     let (time, requests, by_call) = (first.elapsed(), requests(), world.state().requests);
@@ -70,7 +72,7 @@ fn send(owners: usize, delay: Option<u64>) {
     thread::sleep(Duration::from_secs(2));
 
     let whose = if owners > 0 { format!("{owners} owners") } else { "the workspace, one after the other".to_owned() };
-    println!("{CREATES} creates of {whose}; every answer {} ms late", delay.unwrap_or_default());
+    println!("{creates} creates of {whose}; every answer {} ms late", delay.unwrap_or_default());
     println!("requests by call: {by_call:?}");
     let permitted = permitted(Limit::default(), time);
     println!("{requests} requests in {time:.1?}, of {permitted:.0} that are permitted");
