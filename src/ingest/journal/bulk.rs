@@ -17,6 +17,10 @@ pub(in super::super) struct LineEnd {
     pub(in super::super) end: End,
 }
 
+/// Whether a file has a line that is not at its end. ENDED is the last state there is: the index leads to one that is not,
+/// however many are.
+pub(super) const IS_OPEN: &str = "SELECT EXISTS (SELECT 1 FROM intent WHERE bulk = ?1 AND state < ?2)";
+
 impl Journal {
     /// Takes an intent out, once its outcome is written. A line of many stays, as ended, until the others are too: gives
     /// the file's id when it was the last one.
@@ -36,10 +40,8 @@ impl Journal {
     /// Whether all lines of a file are at their end. One that is damaged is not.
     pub(in super::super) async fn is_at_end(&self, bulk: Uuid) -> Result<bool, JournalError> {
         self.blocking(move |journal| {
-            // ENDED is the last state there is: the index leads to one that is not, however many are.
-            let query = "SELECT EXISTS (SELECT 1 FROM intent WHERE bulk = ?1 AND state < ?2)";
             let open: bool =
-                journal.connection().query_row(query, params![bulk.as_bytes(), ENDED], |row| row.get(0))?;
+                journal.connection().query_row(IS_OPEN, params![bulk.as_bytes(), ENDED], |row| row.get(0))?;
             Ok(!open)
         })
         .await

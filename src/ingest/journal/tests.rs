@@ -198,3 +198,15 @@ async fn what_was_accepted_is_known_for_a_while_until_it_is_overtaken() {
     journal.forget_accepted(Duration::ZERO).expect("forgotten");
     assert_eq!(known().await, Vec::<u8>::new());
 }
+
+#[test]
+fn whether_a_file_of_many_is_at_its_end_is_looked_up_and_not_counted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal = open(&dir.path().join("journal.db"), keyring(&dir.path().join("vault")));
+    let plan = format!("EXPLAIN QUERY PLAN {}", bulk::IS_OPEN);
+    let connection = journal.connection();
+    let mut plan = connection.prepare(&plan).expect("a plan");
+    let steps = plan.query_map(params![[0_u8; 16], 7], |row| row.get::<_, String>(3)).expect("steps");
+    let steps: Vec<_> = steps.map(|step| step.expect("a step")).collect();
+    assert!(steps.iter().any(|step| step.ends_with("intent_by_bulk (bulk=? AND state<?)")), "{steps:?}");
+}

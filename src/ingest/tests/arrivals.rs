@@ -9,7 +9,6 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::{CANARY, Host};
 use crate::{
@@ -57,7 +56,7 @@ async fn of_a_burst_of_files_none_is_missed_and_each_owner_has_theirs_in_order()
 }
 
 #[tokio::test]
-async fn a_file_is_not_taken_while_its_writer_has_it_open_and_then_at_once() {
+async fn a_file_is_taken_only_once_its_writer_has_closed_it() {
     let host = Host::new().await;
     let running = host.start();
     host.until("the directory", || host.drop().join("done").exists()).await;
@@ -68,10 +67,8 @@ async fn a_file_is_not_taken_while_its_writer_has_it_open_and_then_at_once() {
     let is_told = |what: &str| what == "1 dropped files are held open for writing, or not whole yet";
     host.posted("the problem", |posted| posted.ingest.problems.iter().any(|problem| is_told(&problem.what))).await;
     assert!(path.exists() && host.created().is_empty());
-    let closed = Instant::now();
     drop(writer);
     assert_eq!(host.receipt("open.json").await["outcome"], "created");
-    assert!(closed.elapsed() < Duration::from_secs(2), "{:?}", closed.elapsed());
     running.stop().await;
     host.assert_nothing_leaked();
 }

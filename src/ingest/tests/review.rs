@@ -337,28 +337,6 @@ async fn a_file_of_many_is_one_though_its_name_is_long() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn the_end_of_a_file_of_many_is_found_in_no_time() {
-    const LINES: usize = 60_000;
-    let host = Host::new().await;
-    let line = host.line();
-    let journal = &line.intake.journal;
-    let bulk = Uuid::now_v7();
-    let admissions: Vec<_> = (1..=LINES)
-        .map(|number| Admission {
-            slip: Slip { line: Some(Place { bulk, number }), ..slip(Uuid::now_v7(), "many.ndjson") },
-            document: SecretBytes::new(b"{}".to_vec()),
-            refusal: None,
-        })
-        .collect();
-    journal.admit(&admissions).expect("journaled");
-    let begun = Instant::now();
-    for _ in 0..100 {
-        assert!(!journal.is_at_end(bulk).await.expect("readable"));
-    }
-    assert!(begun.elapsed() < Duration::from_millis(200), "{:?}", begun.elapsed());
-}
-
 /// One user under two ids, whom the cache does not know yet.
 #[tokio::test]
 async fn documents_of_one_owner_keep_their_order_under_whichever_id() {
