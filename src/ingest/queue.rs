@@ -113,7 +113,15 @@ impl Queue {
         let line = self.owners.entry(owner.clone()).or_default();
         let place = line.binary_search(&number).unwrap_or_else(|place| place);
         line.insert(place, number);
+        // Those that came after it may have been free to go while it did not stand before them. None has gone, but for one
+        // that a person has taken.
+        let after: Vec<_> = line.iter().skip(place + 1).copied().collect();
         self.set(number, State::Behind);
+        for number in after {
+            if self.entries.get(&number).is_some_and(|entry| entry.state != State::Running) {
+                self.set(number, State::Behind);
+            }
+        }
         self.promote(&owner);
     }
 
@@ -319,9 +327,23 @@ mod tests {
         assert_eq!(all(&mut queue, now), [4]);
     }
 
+    #[test]
+    fn what_came_after_one_that_is_resolved_stands_behind_it() {
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        queue.push(id(1), unresolved("1"));
+        queue.push(id(2), lane("external a", None));
+        assert_eq!(all(&mut queue, now), [1]);
+        queue.resolve(id(1), unresolved("1").resolved(Some(&ExternalUserId("a".to_owned()))));
+        assert_eq!(all(&mut queue, now), [1]);
+        queue.finish(id(1));
+        assert_eq!(all(&mut queue, now), [2]);
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
-        Push(u8, Option<u8>),
+        /// Of an owner, for an environment; whether the owner is yet to be resolved.
+        Push(u8, Option<u8>, bool),
         Take,
         Finish(usize),
         Wait(usize),
@@ -329,7 +351,8 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
-            3 => (0..3_u8, proptest::option::of(0..3_u8)).prop_map(|(owner, environment)| Step::Push(owner, environment)),
+            3 => (0..3_u8, proptest::option::of(0..3_u8), proptest::bool::weighted(0.2))
+                .prop_map(|(owner, environment, is_unresolved)| Step::Push(owner, environment, is_unresolved)),
             4 => Just(Step::Take),
             3 => any::<usize>().prop_map(Step::Finish),
             1 => any::<usize>().prop_map(Step::Wait),
@@ -349,15 +372,21 @@ mod tests {
             for step in steps {
                 now += LONGEST;
                 match step {
-                    Step::Push(owner, environment) => {
+                    Step::Push(owner, environment, is_unresolved) => {
                         let environment = environment.map(|number| number.to_string());
                         lanes.push(lane(&owner.to_string(), environment.as_deref()));
                         let number = lanes.len() - 1;
                         unfinished.insert(number);
-                        queue.push(id(number as u128), lanes[number].clone());
+                        let as_it_came = if is_unresolved { unresolved(&number.to_string()) } else { lanes[number].clone() };
+                        queue.push(id(number as u128), as_it_came);
                     }
-                    Step::Take => if let Some((taken, _)) = queue.take(now) {
-                        let taken = usize::try_from(taken.as_u128()).expect("small");
+                    Step::Take => if let Some((taken, lane)) = queue.take(now) {
+                        let number = usize::try_from(taken.as_u128()).expect("small");
+                        if lane.unresolved().is_some() {
+                            queue.resolve(taken, lanes[number].clone());
+                            continue;
+                        }
+                        let taken = number;
                         let earlier = unfinished.range(..taken);
                         prop_assert!(earlier.clone().all(|one| !lanes[*one].conflicts_with(&lanes[taken])));
                         prop_assert!(!running.contains(&taken));
@@ -381,7 +410,11 @@ mod tests {
                 unfinished.remove(&one);
                 queue.finish(id(one as u128));
             }
-            while let Some((taken, _)) = queue.take(now + LONGEST) {
+            while let Some((taken, lane)) = queue.take(now + LONGEST) {
+                if lane.unresolved().is_some() {
+                    queue.resolve(taken, lanes[usize::try_from(taken.as_u128()).expect("small")].clone());
+                    continue;
+                }
                 unfinished.remove(&usize::try_from(taken.as_u128()).expect("small"));
                 queue.finish(taken);
             }
