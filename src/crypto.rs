@@ -252,6 +252,16 @@ pub fn open(key: &Key, associated: &[u8], sealed: &[u8]) -> Result<SecretBytes, 
     Ok(SecretBytes::new(buffer))
 }
 
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::convert::Infallible;

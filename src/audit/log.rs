@@ -26,7 +26,7 @@ use super::{
 use crate::{
     authentication::{AuthenticationId, Owner, Principal},
     clauses::clauses,
-    crypto::{hkdf_sha256, hmac_sha256},
+    crypto::{hex, hkdf_sha256, hmac_sha256},
     secret::Key,
     system::files::{FileError, open_private},
 };
@@ -384,13 +384,4 @@ impl AuditLog {
     fn unwritable(&self, source: io::Error) -> AuditError {
         AuditError::Unwritable { path: self.0.path.clone(), source }
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

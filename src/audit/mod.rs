@@ -15,7 +15,6 @@ mod verify;
 pub use event::{Action, Actor, Event, Outcome, Target};
 pub use failures::{count_failed_unlock, record_failed_unlocks};
 pub use generations::{Anchored, Generations};
-pub(crate) use log::hex;
 pub use log::{AuditError, AuditLog};
 pub use verify::{Fault, Verdict, verify};
 

@@ -139,7 +139,7 @@ impl<R> Hashing<R> {
     }
 
     fn hex(self) -> String {
-        audit::hex(&self.hash.finalize())
+        crate::crypto::hex(&self.hash.finalize())
     }
 }
 

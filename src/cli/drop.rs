@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     config::Config,
+    requests::ingest::holds_many,
     system::{
         delivery::{Delivery, Name},
         files::FileError,
@@ -76,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { connected, file, name, recipient, directory, plan, json } = arguments;
     if *plan {
         let name = name.as_deref().or_else(|| file.to_str()).unwrap_or_default();
-        return plan::run(connected, file, plan::is_by_lines(name), *json);
+        return plan::run(connected, file, holds_many(name), *json);
     }
     let name = deliver_as(file, name.as_deref())?;
     let directory = match directory {

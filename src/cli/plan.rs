@@ -24,12 +24,6 @@ struct Planned {
     preview: Preview,
 }
 
-/// Whether a file of this name holds one document a line.
-pub(super) fn is_by_lines(name: &str) -> bool {
-    let extension = Path::new(name.strip_suffix(".age").unwrap_or(name)).extension();
-    extension.is_some_and(|one| ["ndjson", "jsonl"].iter().any(|bulk| one.eq_ignore_ascii_case(bulk)))
-}
-
 pub(super) fn run(connected: &Connected, file: &Path, by_lines: bool, json: bool) -> Result<(), Failure> {
     let input = Input::open(file)?;
     if by_lines && input.is_sealed() {
@@ -144,6 +138,7 @@ fn shortened(fingerprint: Option<&str>) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::requests::ingest::holds_many;
 
     fn accepted(does: Does, creates_user: bool) -> Preview {
         Preview::Accepted {
@@ -180,8 +175,8 @@ mod tests {
 
     #[test]
     fn lines_are_told_by_the_name_and_fingerprints_are_cut() {
-        assert!(is_by_lines("a.ndjson") && is_by_lines("dir/a.jsonl") && !is_by_lines("a.json"));
-        assert!(is_by_lines("A.NDJSON") && is_by_lines("a.ndjson.age"), "as the daemon tells them");
+        assert!(holds_many("a.ndjson") && holds_many("dir/a.jsonl") && !holds_many("a.json"));
+        assert!(holds_many("A.NDJSON") && holds_many("a.ndjson.age"), "as the daemon tells them");
         let shown = [Some("0123456789abcdef"), Some("0123"), None].map(shortened);
         assert_eq!(shown, ["01234567", "0123", "-"]);
     }

@@ -1,19 +1,15 @@
 //! What a dropped file holds: one document, or many, one a line; in the clear, or sealed to the vault.
 
-use std::{ffi::OsStr, path::Path};
-
 use super::{
     document::Document,
     refusal::{Kind, Refusal},
 };
 use crate::{
+    requests::ingest::holds_many,
     sealed::{self, OpenError},
     secret::SecretBytes,
     vault::{IsLocked, Keyring},
 };
-
-/// How a file is named that holds many documents.
-const BULK: [&str; 2] = ["ndjson", "jsonl"];
 
 /// The largest file that holds so much: sealed and armored it takes a third more, and a header.
 pub(super) fn sealed_size(max_size: u64) -> u64 {
@@ -52,7 +48,7 @@ pub(super) fn too_large(max_size: u64) -> Refusal {
 /// The documents of a file of many, each with the number of its line, from 1; lines with nothing on them are left out.
 /// `None` for a file of one. Which it is, its name says.
 pub(super) fn lines(name: &str, bytes: &SecretBytes) -> Option<Vec<(usize, SecretBytes)>> {
-    is_bulk(name).then(|| {
+    holds_many(name).then(|| {
         let lines = bytes.expose_secret().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         let lines = (1..).zip(lines).filter(|(_, line)| !line.is_empty());
         lines.map(|(number, line)| (number, SecretBytes::new(line.to_vec()))).collect()
@@ -66,12 +62,6 @@ pub(super) fn is_whole(name: &str, bytes: &SecretBytes) -> bool {
         || is_document(bytes),
         |lines| !lines.is_empty() && lines.iter().all(|(_, line)| is_document(line)),
     )
-}
-
-fn is_bulk(name: &str) -> bool {
-    let name = name.strip_suffix(".age").unwrap_or(name);
-    let extension = Path::new(name).extension().and_then(OsStr::to_str);
-    extension.is_some_and(|extension| BULK.iter().any(|bulk| extension.eq_ignore_ascii_case(bulk)))
 }
 
 #[cfg(test)]

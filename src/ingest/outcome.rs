@@ -100,7 +100,7 @@ impl Outcomes {
     }
 
     /// Writes the receipt of a file of many documents, with a line for each, and leaves the rejected ones, if there are
-    /// some, with their reasons. `document` gives a line's document.
+    /// some, with their reasons. `rejected` are their documents.
     pub(super) fn bulk(&self, bulk: Uuid, lines: &[LineEnd], rejected: &[SecretBytes]) -> Result<(), OutcomeError> {
         let Some(first) = lines.first() else { return Ok(()) };
         let file = &first.slip.file;

@@ -1,12 +1,23 @@
 //! What a person asks about dropped documents, and what ingest answers. No value of a document is in any of it but in
 //! what [`IngestRequest::Open`] gives.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::{authentication::AuthenticationId, secret::SecretBytes, status::Problem};
+
+/// How files are named that hold many documents, one a line.
+const MANY: [&str; 2] = ["ndjson", "jsonl"];
+
+/// Whether a file of this name holds many documents, one a line; sealed it may have `.age` behind that.
+pub fn holds_many(name: &str) -> bool {
+    let extension = Path::new(name.strip_suffix(".age").unwrap_or(name)).extension();
+    extension.is_some_and(|extension| MANY.iter().any(|many| extension.eq_ignore_ascii_case(many)))
+}
 
 /// Where an answer goes. Nobody may be waiting for it.
 pub type Answer<T> = oneshot::Sender<Result<T, IngestRefusal>>;

@@ -94,7 +94,7 @@ fn is_of_low_order(point: &[u8]) -> bool {
     let mut point = point.to_vec();
     // The last bit is not looked at.
     point.last_mut().into_iter().for_each(|last| *last &= 0x7f);
-    let point = crate::audit::hex(&point);
+    let point = crate::crypto::hex(&point);
     LOW.iter().chain(&NOT_REDUCED).any(|low| *low == point)
 }
 

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use static_assertions::assert_not_impl_any;
 
 use super::*;
-use crate::{audit::hex, crypto};
+use crate::crypto::{self, hex};
 
 fn identity() -> Identity {
     Identity::new(crypto::random_key().unwrap())
