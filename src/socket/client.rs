@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -14,6 +15,10 @@ use crate::secret::SecretBytes;
 
 /// The largest answer that is read, in bytes.
 const LIMIT: usize = 256 * 1024 * 1024;
+
+/// How long, and how often, it is tried to connect where many others do.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What the daemon answered.
 pub struct Answer {
@@ -49,9 +54,7 @@ pub async fn request(
     path_and_query: &str,
     body: Option<SecretBytes>,
 ) -> Result<Answer, ClientError> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|source| ClientError::NoDaemon { path: socket.to_owned(), source })?;
+    let stream = connect(socket).await.map_err(|source| ClientError::NoDaemon { path: socket.to_owned(), source })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| ClientError::Broken)?;
     let driver = tokio::spawn(connection);
     let request = Request::builder()
@@ -65,4 +68,42 @@ pub async fn request(
     let body = Limited::new(response.into_body(), LIMIT).collect().await.map_err(|_| ClientError::Broken)?;
     driver.abort();
     Ok(Answer { status, body: SecretBytes::new(body.to_bytes().to_vec()) })
+}
+
+/// A full backlog is no error of the socket's, but of the moment: for a non-blocking socket the kernel does not wait
+/// (`EAGAIN`, connect(2)).
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let waiting = async {
+        loop {
+            match UnixStream::connect(socket).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(PAUSE).await,
+                outcome => return outcome,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, accept, bind, listen, socket};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_backlog_is_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("api.sock");
+        let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a socket");
+        bind(&listener, &SocketAddrUnix::new(&path).expect("an address")).expect("a place");
+        listen(&listener, 0).expect("it listens");
+        // A backlog of none holds one.
+        let _first = UnixStream::connect(&path).await.expect("a place in the backlog");
+        let full = UnixStream::connect(&path).await.expect_err("a full backlog");
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        let waiting = tokio::spawn(async move { connect(&path).await });
+        tokio::task::yield_now().await;
+        accept(&listener).expect("the first");
+        waiting.await.expect("a task").expect("a connection");
+    }
 }
