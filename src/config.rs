@@ -292,10 +292,11 @@ impl Config {
             access: self.access.clone(),
             workflow_guard: self.workflow_guard.clone(),
         };
-        policy::Policy::new(&rules, accounts::uid, accounts::gid).map_err(|error| ConfigError::Invalid {
+        let own_uid = rustix::process::geteuid().as_raw();
+        policy::Policy::new(&rules, accounts::uid, accounts::gid, own_uid).map_err(|error| ConfigError::Invalid {
             path: path.to_owned(),
+            hint: error.hint(),
             reason: error.to_string(),
-            hint: "give an existing name, or a number",
         })
     }
 

@@ -1,38 +1,69 @@
 //! JSON pointers (RFC 6901) into JSON text. What is found is a part of the text itself: nothing is copied.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, fmt, str::FromStr};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::value::RawValue;
 
-/// Why a pointer found nothing.
+/// A JSON pointer. The empty one names the whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pointer(Vec<String>);
+
+/// Why a text is no pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Error {
-    /// It is not a pointer.
-    #[error("not a JSON pointer: it begins with a slash, and ~ stands only in ~0 and ~1")]
-    Malformed,
-    /// The text has nothing there.
-    #[error("nothing is there")]
-    NoSuchValue,
+#[error("not a JSON pointer: it begins with a slash, and ~ stands only in ~0 and ~1")]
+pub struct Malformed;
+
+impl FromStr for Pointer {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let tokens = text.strip_prefix('/').ok_or(Malformed)?;
+        tokens.split('/').map(unescape).collect::<Result<_, _>>().map(Self)
+    }
 }
 
-/// The value that a pointer names.
-pub(crate) fn find<'a>(text: &'a RawValue, pointer: &str) -> Result<&'a RawValue, Error> {
-    if pointer.is_empty() {
-        return Ok(text);
-    }
-    let path = pointer.strip_prefix('/').ok_or(Error::Malformed)?;
-    path.split('/').try_fold(text, |value, token| {
-        let token = unescape(token)?;
-        member(value, &token).or_else(|| element(value, &token)).ok_or(Error::NoSuchValue)
-    })
-}
-
-fn unescape(token: &str) -> Result<Cow<'_, str>, Error> {
-    if !token.contains('~') {
-        return Ok(Cow::Borrowed(token));
-    }
+fn unescape(token: &str) -> Result<String, Malformed> {
     let stray = token.replace("~0", "").replace("~1", "").contains('~');
-    if stray { Err(Error::Malformed) } else { Ok(Cow::Owned(token.replace("~1", "/").replace("~0", "~"))) }
+    if stray { Err(Malformed) } else { Ok(token.replace("~1", "/").replace("~0", "~")) }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|token| write!(f, "/{}", token.replace('~', "~0").replace('/', "~1")))
+    }
+}
+
+impl<'de> Deserialize<'de> for Pointer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Pointer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Pointer {
+    /// Whether it names the whole.
+    pub fn is_whole(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether what it names is what another names, or a part of that.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        self.0.starts_with(&other.0)
+    }
+
+    /// The value that it names in a text, which is a part of that text; `None` if nothing is there.
+    pub(crate) fn find<'a>(&self, text: &'a RawValue) -> Option<&'a RawValue> {
+        self.0.iter().try_fold(text, |value, token| member(value, token).or_else(|| element(value, token)))
+    }
 }
 
 fn member<'a>(object: &'a RawValue, name: &str) -> Option<&'a RawValue> {
@@ -54,9 +85,9 @@ mod tests {
     const EXAMPLE: &str =
         r#"{"foo":["bar","baz"],"":0,"a/b":1,"c%d":2,"e^f":3,"g|h":4,"i\\j":5,"k\"l":6," ":7,"m~n":8}"#;
 
-    fn at(pointer: &str) -> Result<&'static str, Error> {
+    fn at(pointer: &str) -> Option<&'static str> {
         let text: &'static RawValue = serde_json::from_str(EXAMPLE).expect("JSON");
-        find(text, pointer).map(RawValue::get)
+        pointer.parse::<Pointer>().expect("a pointer").find(text).map(RawValue::get)
     }
 
     #[test]
@@ -75,17 +106,27 @@ mod tests {
             ("/ ", "7"),
             ("/m~0n", "8"),
         ] {
-            assert_eq!(at(pointer), Ok(value), "{pointer}");
+            assert_eq!(at(pointer), Some(value), "{pointer}");
+            assert_eq!(pointer.parse::<Pointer>().expect("a pointer").to_string(), pointer);
         }
     }
 
     #[test]
     fn what_is_not_there_and_what_is_no_pointer_are_told_apart() {
         for pointer in ["/foo/2", "/foo/00", "/foo/-", "/nothing", "/foo/0/deeper"] {
-            assert_eq!(at(pointer), Err(Error::NoSuchValue), "{pointer}");
+            assert_eq!(at(pointer), None, "{pointer}");
         }
         for pointer in ["foo", "/m~n", "/m~2n"] {
-            assert_eq!(at(pointer), Err(Error::Malformed), "{pointer}");
+            assert_eq!(pointer.parse::<Pointer>(), Err(Malformed), "{pointer}");
         }
+    }
+
+    #[test]
+    fn a_part_is_within_the_whole_and_a_longer_name_is_not() {
+        let within = |inner: &str, outer: &str| {
+            inner.parse::<Pointer>().expect("a pointer").is_within(&outer.parse().expect("a pointer"))
+        };
+        assert!(within("/a/b", "/a") && within("/a", "/a") && within("/a", ""));
+        assert!(!within("/a", "/a/b") && !within("/ab", "/a") && !within("", "/a"));
     }
 }

@@ -50,7 +50,7 @@ pub struct RefreshRequest {
 
 /// What became of a [`RefreshRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Refreshed {
     /// What is held is of now.
     Pulled,
@@ -59,7 +59,17 @@ pub enum Refreshed {
     /// There is none that may be pulled: policy or Tray refuses, or it is gone.
     Refused,
     /// Tray could not be asked, or could not do it.
-    Failed(Problem),
+    Failed(Problem, Trouble),
+}
+
+/// What was in the way of an answer of Tray's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// Tray does not answer, or asks to try again later; or it is not Tray that is in the way.
+    Unavailable,
+    /// Tray answered, but not with what was asked for.
+    BadAnswer,
 }
 
 impl CycleRequest {

@@ -74,9 +74,15 @@ pub enum Action {
     /// A held secret was destroyed.
     #[serde(rename = "authentication.destroy")]
     Destroy,
+    /// A local caller asked how the daemon stands. Only refusals are recorded.
+    #[serde(rename = "status.read")]
+    Status,
     /// A local caller asked for metadata.
     #[serde(rename = "authentication.list")]
     List,
+    /// A local caller had decisions explained.
+    #[serde(rename = "access.explain")]
+    Explain,
     /// A local caller asked for a secret.
     #[serde(rename = "authentication.read")]
     Read,

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, Selector, any_matches};
+use super::{
+    Policy, Selector,
+    glob::{Glob, any_matches},
+};
 use crate::authentication::{Metadata, Principal};
 
 /// `[pull]`: ordered rules, the first that matches decides; what none names is not pulled.
@@ -34,7 +37,7 @@ pub struct PullRule {
     /// Kinds of principal.
     pub principals: Option<Vec<Principal>>,
     /// Scopes, as globs. A rule that denies matches what has one of these; one that allows, what has nothing else.
-    pub scopes: Option<Vec<String>>,
+    pub scopes: Option<Vec<Glob>>,
     /// What they are for and whose they are.
     #[serde(flatten)]
     pub which: Selector,

@@ -9,7 +9,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{requests::ingest::IngestRefusal, secret::SecretBytes};
+use crate::{
+    requests::{Trouble, ingest::IngestRefusal},
+    secret::SecretBytes,
+};
 
 /// An error of the API. The codes are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub(super) enum ApiError {
     BadRequest(&'static str),
     /// 403: policy refuses. Why is in the audit log.
     Forbidden,
+    /// 429: policy grants it, but not so often.
+    TooOften,
     /// 404: no authentication of that id is known.
     NotFound,
     /// 404: no such route.
@@ -28,8 +33,10 @@ pub(super) enum ApiError {
     NotHeld,
     /// 503: what is held is older than what is asked for, or stale for too long, and Tray can't be asked.
     Stale,
-    /// 503: Tray can't be asked, or could not do it.
+    /// 503: Tray can't be asked, or asks for time.
     Upstream,
+    /// 502: Tray answered, but not with what was asked for.
+    BadUpstream,
     /// 503: the audit log can't be written, so nothing may be answered.
     AuditUnavailable,
     /// 503: what is sealed can't be read.
@@ -55,6 +62,9 @@ impl ApiError {
         match self {
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, "bad_request", message),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "not allowed; the audit log says why"),
+            Self::TooOften => {
+                (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "not so often; the access rule has a rate")
+            }
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "no authentication of that id is known here"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "no such route"),
             Self::MethodNotAllowed => {
@@ -67,7 +77,10 @@ impl ApiError {
                 "only an older value is held, and Tray does not give a newer one",
             ),
             Self::Upstream => {
-                (StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable", "Tray does not answer, or could not do it")
+                (StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable", "Tray does not answer, or asks for time")
+            }
+            Self::BadUpstream => {
+                (StatusCode::BAD_GATEWAY, "upstream_failed", "Tray answered, but not with what was asked for")
             }
             Self::AuditUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable", "the audit log can't be written")
@@ -96,6 +109,15 @@ impl ApiError {
     pub(super) fn answer(self, request: Uuid) -> Response<Body> {
         let (status, code, message) = self.parts();
         error(status, code, message, request)
+    }
+}
+
+impl From<Trouble> for ApiError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Unavailable => Self::Upstream,
+            Trouble::BadAnswer => Self::BadUpstream,
+        }
     }
 }
 
@@ -130,14 +152,33 @@ pub(super) fn json(status: StatusCode, request: Uuid, content: &impl Serialize) 
     }
 }
 
-/// An answer that holds a secret: one buffer, handed to the connection and wiped when it is sent.
-pub(super) fn secret(request: Uuid, content: SecretBytes) -> Response<Body> {
-    with_headers(StatusCode::OK, request, Bytes::from_owner(content))
+/// An answer that holds a secret of a revision: one buffer, handed to the connection and wiped when it is sent.
+pub(super) fn secret(request: Uuid, revision: u64, content: SecretBytes) -> Response<Body> {
+    tagged(revision, with_headers(StatusCode::OK, request, Bytes::from_owner(content)))
+}
+
+/// The caller holds this revision already (RFC 9110, section 15.4.5).
+pub(super) fn not_modified(request: Uuid, revision: u64) -> Response<Body> {
+    let mut response = tagged(revision, with_headers(StatusCode::NOT_MODIFIED, request, Bytes::new()));
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    response
+}
+
+/// The entity tag of a revision (RFC 9110, section 8.8.3).
+pub(super) fn entity_tag(revision: u64) -> String {
+    format!("\"{revision}\"")
+}
+
+fn tagged(revision: u64, mut response: Response<Body>) -> Response<Body> {
+    if let Ok(tag) = HeaderValue::try_from(entity_tag(revision)) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
 }
 
 /// An answer that is a file, and holds a secret.
 pub(super) fn file(request: Uuid, content: SecretBytes) -> Response<Body> {
-    let mut response = secret(request, content);
+    let mut response = with_headers(StatusCode::OK, request, Bytes::from_owner(content));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     response
 }

@@ -26,7 +26,7 @@ use super::{Api, answer::ApiError, routes::Asked};
 use crate::{
     audit::{Action, Target},
     feed::Notice,
-    policy::{AccessDecision, Caller, Grant, Policy},
+    policy::{Caller, Grant, Policy, What},
     task::Shutdown,
 };
 
@@ -51,7 +51,7 @@ impl Endless {
 
 pub(super) async fn events(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    Extension(caller): Extension<Arc<Caller>>,
     Extension(shutdown): Extension<Shutdown>,
     Extension(endless): Extension<Endless>,
 ) -> Response<Body> {
@@ -61,12 +61,12 @@ pub(super) async fn events(
 }
 
 fn subscribe(asked: &Asked<'_>, shutdown: Shutdown) -> Result<Response<Body>, ApiError> {
-    let decision = asked.policy().access_any(asked.caller(), Grant::Metadata);
+    let decision = asked.policy().take(asked.caller(), Grant::Metadata, What::Any);
     asked.decided(Action::Subscribe, decision)?;
     asked.unlocked(Action::Subscribe, Target::default())?;
     let (sender, body) = Channel::<Bytes>::new(WAITING);
     let subscription = Subscription {
-        caller: asked.caller().clone(),
+        caller: Arc::clone(asked.caller()),
         policy: asked.api.policy.clone(),
         notices: asked.api.feed.listen(),
         sender,
@@ -85,7 +85,7 @@ fn subscribe(asked: &Asked<'_>, shutdown: Shutdown) -> Result<Response<Body>, Ap
 
 /// One listener.
 struct Subscription {
-    caller: Caller,
+    caller: Arc<Caller>,
     policy: watch::Receiver<Arc<Policy>>,
     notices: Receiver<Arc<Notice>>,
     sender: Sender<Bytes>,
@@ -115,8 +115,7 @@ impl Subscription {
 
     fn sees(&self, notice: &Notice) -> bool {
         notice.authentication.as_ref().is_none_or(|metadata| {
-            let decision = self.policy.borrow().access(&self.caller, Grant::Metadata, metadata);
-            matches!(decision, AccessDecision::Granted { .. })
+            self.policy.borrow().access(&self.caller, Grant::Metadata, What::One(metadata)).is_granted()
         })
     }
 }

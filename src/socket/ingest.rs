@@ -25,7 +25,7 @@ use super::{
 use crate::{
     audit::{Action, Outcome, Target},
     authentication::AuthenticationId,
-    policy::{AccessDecision, Caller, Grant},
+    policy::{AccessDecision, Caller, Grant, What},
     requests::ingest::{Answer, IngestRefusal, IngestRequest, Order, Preview, Settled, Unfinished},
     secret::SecretBytes,
 };
@@ -34,7 +34,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whose call it is, and the path's only parameter.
-type Named = (State<Arc<Api>>, Extension<Caller>, Result<Path<String>, PathRejection>);
+type Named = (State<Arc<Api>>, Extension<Arc<Caller>>, Result<Path<String>, PathRejection>);
 
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
@@ -54,7 +54,7 @@ async fn recipient(State(api): State<Arc<Api>>) -> Response<Body> {
     answer::json(StatusCode::OK, Uuid::new_v4(), &serde_json::json!({ "recipient": recipient }))
 }
 
-async fn list(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response<Body> {
+async fn list(State(api): State<Arc<Api>>, Extension(caller): Extension<Arc<Caller>>) -> Response<Body> {
     #[derive(Serialize)]
     struct List {
         documents: Vec<Unfinished>,
@@ -113,7 +113,7 @@ async fn discard((State(api), Extension(caller), intent): Named) -> Response<Bod
 
 async fn plan(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    Extension(caller): Extension<Arc<Caller>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response<Body> {
     let asked = Asked::new(&api, caller);
@@ -194,8 +194,8 @@ impl Asked<'_> {
     ///
     /// Whose a document is may not be known yet, and a damaged one's never is: only a rule that names no owner, service,
     /// environment or authentication can grant what concerns them all.
-    fn granted(&self, grant: Grant, action: Action, target: &Target) -> Result<String, ApiError> {
-        match self.policy().access_everything(self.caller(), grant) {
+    fn granted(&self, grant: Grant, action: Action, target: &Target) -> Result<Arc<str>, ApiError> {
+        match self.policy().take(self.caller(), grant, What::Everything) {
             AccessDecision::Granted { rule } => self.unlocked(action, target.clone()).map(|()| rule),
             AccessDecision::Refused(refusal) => Err(self.refused(action, target.clone(), refusal)),
         }

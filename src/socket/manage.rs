@@ -20,7 +20,7 @@ use crate::{
     audit::{Action, Event, Outcome, Target},
     clauses::clauses,
     custody::CustodyError,
-    policy::{AccessDecision, Caller, Grant},
+    policy::{AccessDecision, Caller, Grant, What},
     secret::{KEY_LEN, Key, SecretBytes},
     vault::{UnlockKey, VaultError},
 };
@@ -37,7 +37,7 @@ struct Standing {
     epoch: Option<u32>,
 }
 
-async fn lock(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response<Body> {
+async fn lock(State(api): State<Arc<Api>>, Extension(caller): Extension<Arc<Caller>>) -> Response<Body> {
     let asked = Asked::new(&api, caller);
     let locked = match asked.managing(Action::Lock) {
         Ok(event) => {
@@ -65,7 +65,7 @@ enum KeyKind {
 
 async fn unlock(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    Extension(caller): Extension<Arc<Caller>>,
     query: Result<Query<UnlockQuery>, axum::extract::rejection::QueryRejection>,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Response<Body> {
@@ -102,7 +102,7 @@ fn presented(kind: Option<KeyKind>, body: &Bytes) -> Result<Option<UnlockKey>, A
     }
 }
 
-async fn rotate(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response<Body> {
+async fn rotate(State(api): State<Arc<Api>>, Extension(caller): Extension<Arc<Caller>>) -> Response<Body> {
     let asked = Asked::new(&api, caller);
     let rotated = match asked.managing(Action::Rotate) {
         Ok(event) => {
@@ -131,7 +131,7 @@ impl Asked<'_> {
     /// Decides whether the caller may manage the vault; what is done is recorded by the event that this gives, a refusal
     /// here.
     fn managing(&self, action: Action) -> Result<impl Fn(Outcome) -> Event + Send + Sync + use<>, ApiError> {
-        let decision = self.policy().access_any(self.caller(), Grant::Manage);
+        let decision = self.policy().take(self.caller(), Grant::Manage, What::Any);
         match decision {
             AccessDecision::Granted { rule } => {
                 let template = self.event(action, Outcome::Begun).under(Some(&rule));

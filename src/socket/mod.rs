@@ -4,9 +4,12 @@
 mod answer;
 mod client;
 mod events;
+mod explaining;
 mod ingest;
 mod listener;
+mod listing;
 mod manage;
+mod peers;
 mod reading;
 mod routes;
 mod server;

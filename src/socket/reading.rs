@@ -6,7 +6,7 @@ use axum::{
     Extension,
     body::Body,
     extract::{Path, Query, State, rejection::QueryRejection},
-    http::{Response, StatusCode},
+    http::{HeaderMap, Response, StatusCode, header},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use crate::{
     audit::Action,
     authentication::AuthenticationId,
     freshness::Standing,
-    pointer,
+    pointer::Pointer,
     policy::{Caller, Grant, PullDecision},
     requests::{PartRequest, RefreshRequest, Refreshed},
     secret::SecretBytes,
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[serde(deny_unknown_fields)]
 pub(super) struct FullQuery {
     /// A JSON pointer (RFC 6901) into Tray's answer: only that value is given.
-    field: Option<String>,
+    field: Option<Pointer>,
     /// The oldest value that will do, in seconds.
     max_age: Option<u64>,
     /// Whether a stale value won't do.
@@ -54,25 +54,51 @@ enum Source {
 
 pub(super) async fn full(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(id): Path<String>,
     query: Result<Query<FullQuery>, QueryRejection>,
+    headers: HeaderMap,
 ) -> Response<Body> {
     let asked = Asked::new(&api, caller);
+    let known = Known::of(&headers);
     let content = match query {
-        Ok(Query(query)) => read(&asked, &id, &query).await,
-        Err(_) => Err(ApiError::BadRequest("only field, max_age (in seconds) and require_fresh=true may be asked for")),
+        Ok(Query(query)) => read(&asked, &id, &query, &known).await,
+        Err(_) => Err(ApiError::BadRequest(
+            "only field (a JSON pointer, which begins with a slash), max_age (in seconds) and require_fresh=true may be asked for",
+        )),
     };
-    asked.answer(content.map(|content| answer::secret(asked.id(), content)))
+    asked.answer(content.map(|(revision, content)| match content {
+        Some(content) => answer::secret(asked.id(), revision, content),
+        None => answer::not_modified(asked.id(), revision),
+    }))
 }
 
-async fn read(asked: &Asked<'_>, id: &str, query: &FullQuery) -> Result<SecretBytes, ApiError> {
-    let granted = Granted::decide(asked, id, Action::Read, Grant::Read)?;
-    let content = find(asked.api, &granted, query).await;
+/// The revisions that a caller holds already: `If-None-Match` (RFC 9110, section 13.1.2).
+struct Known(Vec<String>);
+
+impl Known {
+    fn of(headers: &HeaderMap) -> Self {
+        let listed = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+        Self(listed.flat_map(|list| list.split(',')).map(|tag| tag.trim().to_owned()).collect())
+    }
+
+    fn has(&self, revision: u64) -> bool {
+        let tag = answer::entity_tag(revision);
+        // The comparison is the weak one.
+        self.0.iter().any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+    }
+}
+
+/// A revision, and the answer unless the caller holds that one.
+type Content = (u64, Option<SecretBytes>);
+
+async fn read(asked: &Asked<'_>, id: &str, query: &FullQuery, known: &Known) -> Result<Content, ApiError> {
+    let granted = Granted::decide(asked, id, query.field.as_ref(), Action::Read, Grant::Read)?;
+    let content = find(asked.api, &granted, query, known).await;
     granted.ended(content)
 }
 
-async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery) -> Result<SecretBytes, ApiError> {
+async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery, known: &Known) -> Result<Content, ApiError> {
     let metadata = &granted.record()?.metadata;
     let id = metadata.id;
     // What rules permit no more is about to be destroyed.
@@ -84,7 +110,7 @@ async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery) -> Result<Sec
     match held.as_ref().map(|held| (held, standing(api, held))) {
         Some((_, Standing::Refused)) => return Err(ApiError::NotHeld),
         Some((held, standing)) if query.is_met_by(held, standing) => {
-            return reveal(id, held, standing, Source::Cache, query);
+            return reveal(id, held, standing, Source::Cache, query, known);
         }
         None if !query.asks_for_fresh() => return Err(ApiError::NotHeld),
         _ => {}
@@ -101,14 +127,14 @@ async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery) -> Result<Sec
         Refreshed::Pulled => Source::Tray,
         Refreshed::Current => Source::Cache,
         Refreshed::Refused => return Err(ApiError::NotHeld),
-        Refreshed::Failed(_) if was_held => return Err(ApiError::Stale),
-        Refreshed::Failed(_) => return Err(ApiError::Upstream),
+        Refreshed::Failed(..) if was_held => return Err(ApiError::Stale),
+        Refreshed::Failed(_, trouble) => return Err(trouble.into()),
     };
     let held = open(api, id)?.ok_or(ApiError::NotHeld)?;
     match standing(api, &held) {
         Standing::Refused => Err(ApiError::NotHeld),
         standing if query.takes(standing) && (source == Source::Tray || query.is_met_by(&held, standing)) => {
-            reveal(id, &held, standing, source, query)
+            reveal(id, &held, standing, source, query, known)
         }
         // Tray has no other.
         _ => Err(ApiError::Stale),
@@ -164,7 +190,7 @@ pub(super) struct RefreshQuery {
 
 pub(super) async fn refresh(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(id): Path<String>,
     query: Result<Query<RefreshQuery>, QueryRejection>,
 ) -> Response<Body> {
@@ -184,7 +210,7 @@ struct RefreshAnswer {
 }
 
 async fn refresh_now(asked: &Asked<'_>, id: &str, rejected: Option<u64>) -> Result<RefreshAnswer, ApiError> {
-    let granted = Granted::decide(asked, id, Action::Refresh, Grant::Refresh)?;
+    let granted = Granted::decide(asked, id, None, Action::Refresh, Grant::Refresh)?;
     let answer = async {
         let id = granted.record()?.metadata.id;
         // Who asked is on record before: it goes on though they hang up.
@@ -193,7 +219,7 @@ async fn refresh_now(asked: &Asked<'_>, id: &str, rejected: Option<u64>) -> Resu
             Refreshed::Pulled => "pulled",
             Refreshed::Current => "current",
             Refreshed::Refused => return Err(ApiError::NotHeld),
-            Refreshed::Failed(_) => return Err(ApiError::Upstream),
+            Refreshed::Failed(_, trouble) => return Err(trouble.into()),
         };
         let now = asked.api.cache.record(id).map_err(|error| Asked::unreadable(&error))?;
         Ok(RefreshAnswer { outcome, shown: now.ok_or(ApiError::NotFound)?.into() })
@@ -209,7 +235,8 @@ fn reveal(
     standing: Standing,
     source: Source,
     query: &FullQuery,
-) -> Result<SecretBytes, ApiError> {
+    known: &Known,
+) -> Result<Content, ApiError> {
     #[derive(Serialize)]
     struct Revealed<'a> {
         id: AuthenticationId,
@@ -221,19 +248,22 @@ fn reveal(
         /// Expired, overdue, or known to be replaced in Tray and not pulled anew yet.
         stale: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
-        field: Option<&'a str>,
+        field: Option<&'a Pointer>,
         #[serde(skip_serializing_if = "Option::is_none")]
         value: Option<&'a RawValue>,
         #[serde(skip_serializing_if = "Option::is_none")]
         authentication: Option<&'a RawValue>,
     }
+    if known.has(secret.revision) {
+        return Ok((secret.revision, None));
+    }
     let body = secret.body.expose_secret();
     let whole: &RawValue = serde_json::from_slice(body).map_err(|_| ApiError::CacheUnavailable)?;
-    let field = query.field.as_deref();
-    let value = field.map(|field| pointer::find(whole, field)).transpose().map_err(|error| match error {
-        pointer::Error::Malformed => ApiError::BadRequest("field is not a JSON pointer: it begins with a slash"),
-        pointer::Error::NoSuchValue => ApiError::BadRequest("the authentication has no such field"),
-    })?;
+    let field = query.field.as_ref();
+    let value = match field {
+        Some(field) => Some(field.find(whole).ok_or(ApiError::BadRequest("the authentication has no such field"))?),
+        None => None,
+    };
     let revealed = Revealed {
         id,
         revision: secret.revision,
@@ -249,5 +279,5 @@ fn reveal(
     // Room for all of it at once: no smaller buffer with a part of the secret is left behind.
     let mut buffer = Vec::with_capacity(body.len() + 1024);
     serde_json::to_writer(&mut buffer, &revealed).map_err(|_| ApiError::CacheUnavailable)?;
-    Ok(SecretBytes::new(buffer))
+    Ok((secret.revision, Some(SecretBytes::new(buffer))))
 }

@@ -16,15 +16,16 @@ use uuid::Uuid;
 use super::{
     Api,
     answer::{self, ApiError},
-    events, ingest, manage, reading, standing,
+    events, explaining, ingest, listing, manage, reading, standing,
 };
 use crate::{
     audit::{Action, Actor, Event, Outcome, Target},
     authentication::{AuthenticationId, Metadata},
-    policy::{AccessDecision, Caller, Grant, Policy, PullExplanation, Refusal},
+    pointer::Pointer,
+    policy::{AccessDecision, Caller, Grant, Policy, Refusal, What},
     requests::CycleRequest,
     status::CycleReport,
-    vault::{CacheError, Filter, GoneReason, Record, State as Held},
+    vault::{CacheError, GoneReason, Record, State as Held},
 };
 
 /// The largest body of a request, in bytes: a passphrase, or a document.
@@ -35,9 +36,11 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/v1/status", get(standing::status))
         .route("/v1/health/live", get(live))
         .route("/v1/health/ready", get(ready))
-        .route("/v1/authentications", get(list))
+        .route("/v1/authentications", get(listing::list))
         .route("/v1/authentications/{id}", get(metadata))
-        .route("/v1/authentications/{id}/pull", get(why_pull))
+        .route("/v1/authentications/{id}/pull", get(explaining::pull))
+        .route("/v1/authentications/{id}/access", get(explaining::access))
+        .route("/v1/authentications/{id}/who-can", get(explaining::who_can))
         .route("/v1/authentications/{id}/full", get(reading::full))
         .route("/v1/authentications/{id}/refresh", post(reading::refresh))
         .route("/v1/events", get(events::events))
@@ -53,12 +56,12 @@ pub(super) fn router(api: Arc<Api>) -> Router {
 /// One request: who asks, under which id.
 pub(super) struct Asked<'a> {
     pub(super) api: &'a Api,
-    caller: Caller,
+    caller: Arc<Caller>,
     id: Uuid,
 }
 
 impl<'a> Asked<'a> {
-    pub(super) fn new(api: &'a Api, caller: Caller) -> Self {
+    pub(super) fn new(api: &'a Api, caller: Arc<Caller>) -> Self {
         Self { api, caller, id: Uuid::new_v4() }
     }
 
@@ -67,7 +70,7 @@ impl<'a> Asked<'a> {
         self.id
     }
 
-    pub(super) fn caller(&self) -> &Caller {
+    pub(super) fn caller(&self) -> &Arc<Caller> {
         &self.caller
     }
 
@@ -85,7 +88,7 @@ impl<'a> Asked<'a> {
     }
 
     pub(super) fn event(&self, action: Action, outcome: Outcome) -> Event {
-        let Caller { uid, gids, .. } = &self.caller;
+        let Caller { uid, gids, .. } = &*self.caller;
         let gid = gids.first().copied().unwrap_or_default();
         let unit = self.caller.unit().map(str::to_owned);
         Event::new(action, outcome).by(Actor { uid: *uid, gid, unit }).request(self.id)
@@ -117,7 +120,8 @@ impl<'a> Asked<'a> {
     /// Records a refusal; the error to answer with.
     pub(super) fn refused(&self, action: Action, target: Target, refusal: Refusal) -> ApiError {
         let event = self.event(action, Outcome::Refused).on(target).because(refusal.as_str());
-        self.record(&event).err().unwrap_or(ApiError::Forbidden)
+        let answer = if refusal == Refusal::TooOften { ApiError::TooOften } else { ApiError::Forbidden };
+        self.record(&event).err().unwrap_or(answer)
     }
 
     pub(super) fn unreadable(error: &CacheError) -> ApiError {
@@ -147,6 +151,12 @@ pub(super) struct Shown {
     expires_at: Option<Timestamp>,
 }
 
+impl Shown {
+    pub(super) fn id(&self) -> AuthenticationId {
+        self.metadata.id
+    }
+}
+
 impl From<Record> for Shown {
     fn from(record: Record) -> Self {
         let Record { metadata, state, gone, revision, listed_at, fetched_at, expires_at } = record;
@@ -168,64 +178,9 @@ async fn ready(State(api): State<Arc<Api>>) -> Response<Body> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    /// An `externalUserId`.
-    owner: Option<String>,
-    /// A service's name.
-    service: Option<String>,
-}
-
-async fn list(
-    State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    query: Result<Query<ListQuery>, QueryRejection>,
-) -> Response<Body> {
-    #[derive(Serialize)]
-    struct List {
-        authentications: Vec<Shown>,
-        damaged: Vec<AuthenticationId>,
-    }
-    let asked = Asked::new(&api, caller);
-    let found = query.map_err(|_| ApiError::BadRequest("only owner and service may be asked for")).and_then(|query| {
-        let policy = Arc::clone(&api.policy.borrow());
-        let decision = policy.access_any(&asked.caller, Grant::Metadata);
-        asked.decided(Action::List, decision)?;
-        asked.unlocked(Action::List, Target::default())?;
-        let listing = api.cache.list(&filter(&api, query.0)?).map_err(|error| Asked::unreadable(&error))?;
-        let granted = |record: &Record| {
-            matches!(policy.access(&asked.caller, Grant::Metadata, &record.metadata), AccessDecision::Granted { .. })
-        };
-        let authentications = listing.records.into_iter().filter(granted).map(Shown::from).collect();
-        // Whose a damaged record is can't be read: only who may see every one sees its id.
-        let sees_all = policy.access_everything(&asked.caller, Grant::Metadata);
-        let damaged = match sees_all {
-            AccessDecision::Granted { .. } => listing.damaged,
-            AccessDecision::Refused(_) => Vec::new(),
-        };
-        Ok(List { authentications, damaged })
-    });
-    asked.answer(found.map(|list| answer::json(StatusCode::OK, asked.id, &list)))
-}
-
-/// The cache finds owners by Tray's id; callers know them by the company's.
-fn filter(api: &Api, query: ListQuery) -> Result<Filter, ApiError> {
-    let owner_key = match query.owner {
-        None => None,
-        Some(external) => {
-            let known = api.cache.user_by_external_id(&crate::authentication::ExternalUserId(external));
-            let user = known.map_err(|error| Asked::unreadable(&error))?;
-            // An owner that is not known has no authentications; no key of Tray's is empty.
-            Some(user.map_or_else(String::new, |user| user.id.0))
-        }
-    };
-    Ok(Filter { owner_key, service: query.service, include_gone: true })
-}
-
 async fn metadata(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(id): Path<String>,
 ) -> Response<Body> {
     let asked = Asked::new(&api, caller);
@@ -238,14 +193,22 @@ pub(super) struct Granted<'a> {
     asked: &'a Asked<'a>,
     action: Action,
     grant: Grant,
+    /// What of it, if not all.
+    part: Option<&'a Pointer>,
     target: Target,
-    rule: String,
+    rule: Arc<str>,
     record: Option<Record>,
 }
 
 impl<'a> Granted<'a> {
     /// Finds what a request names, and decides whether the caller gets it. A refusal is recorded.
-    pub(super) fn decide(asked: &'a Asked<'a>, id: &str, action: Action, grant: Grant) -> Result<Self, ApiError> {
+    pub(super) fn decide(
+        asked: &'a Asked<'a>,
+        id: &str,
+        part: Option<&'a Pointer>,
+        action: Action,
+        grant: Grant,
+    ) -> Result<Self, ApiError> {
         let id: AuthenticationId =
             id.parse().map_err(|_| ApiError::BadRequest("the id of an authentication is a UUID"))?;
         let unknown = Target { authentication: Some(id), ..Target::default() };
@@ -254,13 +217,14 @@ impl<'a> Granted<'a> {
         let policy = asked.policy();
         let (target, decision) = match &record {
             Some(Record { metadata, .. }) => {
-                (Target::authentication(id, &metadata.owner), policy.access(&asked.caller, grant, metadata))
+                let target = Target::authentication(id, &metadata.owner);
+                (target, policy.take(&asked.caller, grant, what(metadata, part)))
             }
             // Whoever is not granted everything does not learn what there is not.
-            None => (unknown, policy.access_everything(&asked.caller, grant)),
+            None => (unknown, policy.take(&asked.caller, grant, What::Everything)),
         };
         match decision {
-            AccessDecision::Granted { rule } => Ok(Self { asked, action, grant, target, rule, record }),
+            AccessDecision::Granted { rule } => Ok(Self { asked, action, grant, part, target, rule, record }),
             AccessDecision::Refused(refusal) => Err(asked.refused(action, target, refusal)),
         }
     }
@@ -278,8 +242,8 @@ impl<'a> Granted<'a> {
 
     /// Whether it is granted still, after a wait.
     pub(super) fn again(&self) -> Result<(), ApiError> {
-        let decision = self.asked.policy().access(&self.asked.caller, self.grant, &self.record()?.metadata);
-        match decision {
+        let what = what(&self.record()?.metadata, self.part);
+        match self.asked.policy().access(&self.asked.caller, self.grant, what) {
             AccessDecision::Granted { .. } => Ok(()),
             AccessDecision::Refused(refusal) => Err(self.asked.refused(self.action, self.target.clone(), refusal)),
         }
@@ -297,47 +261,21 @@ impl<'a> Granted<'a> {
     }
 }
 
+fn what<'a>(metadata: &'a Metadata, part: Option<&'a Pointer>) -> What<'a> {
+    part.map_or(What::One(metadata), |part| What::Part(metadata, part))
+}
+
 /// Decides on a request, prepares its answer, and records how it ended.
-fn authorised<T>(
+pub(super) fn authorised<T>(
     asked: &Asked<'_>,
     id: &str,
     action: Action,
     grant: Grant,
     prepare: impl FnOnce(Record) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
-    let mut granted = Granted::decide(asked, id, action, grant)?;
+    let mut granted = Granted::decide(asked, id, None, action, grant)?;
     let prepared = granted.record.take().ok_or(ApiError::NotFound).and_then(prepare);
     granted.ended(prepared)
-}
-
-/// How a decision on a pull came about, and what it was about.
-#[derive(Serialize)]
-struct WhyPull {
-    id: AuthenticationId,
-    state: Held,
-    /// Whether the decision hangs on scopes that are not known yet.
-    needs_scopes: bool,
-    #[serde(flatten)]
-    explanation: PullExplanation,
-}
-
-async fn why_pull(
-    State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Response<Body> {
-    let asked = Asked::new(&api, caller);
-    let why = authorised(&asked, &id, Action::List, Grant::Metadata, |record| {
-        let policy = asked.policy();
-        let Record { metadata, state, .. } = &record;
-        Ok(WhyPull {
-            id: metadata.id,
-            state: *state,
-            needs_scopes: policy.needs_scopes(metadata),
-            explanation: policy.explain_pull(metadata),
-        })
-    });
-    asked.answer(why.map(|why| answer::json(StatusCode::OK, asked.id, &why)))
 }
 
 #[derive(Deserialize)]
@@ -350,7 +288,7 @@ struct SyncQuery {
 
 async fn sync(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    Extension(caller): Extension<Arc<Caller>>,
     query: Result<Query<SyncQuery>, QueryRejection>,
 ) -> Response<Body> {
     let asked = Asked::new(&api, caller);
@@ -362,7 +300,7 @@ async fn sync(
 }
 
 async fn synchronise(asked: &Asked<'_>, confirm_removals: bool) -> Result<CycleReport, ApiError> {
-    let decision = |grant| asked.policy().access_any(&asked.caller, grant);
+    let decision = |grant| asked.policy().take(&asked.caller, grant, What::Any);
     asked.decided(Action::RequestSync, decision(Grant::Sync))?;
     if confirm_removals {
         asked.decided(Action::ConfirmRemovals, decision(Grant::Manage))?;

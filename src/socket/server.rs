@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{Request, body::Incoming, server::conn::http1, service::Service as _};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -18,10 +18,14 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Api, Endpoint, events::Endless, routes};
+use super::{
+    Api, Endpoint,
+    events::Endless,
+    peers::{Connected, Peers},
+    routes,
+};
 use crate::{
-    policy::{Caller, Process},
-    system::peer::{self, Peer},
+    system::peer::Peer,
     task::{Shutdown, TaskError},
 };
 
@@ -43,13 +47,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The API's task.
 pub struct Server {
     endpoint: Endpoint,
+    peers: Arc<Peers>,
     router: Router,
 }
 
 impl Server {
     /// Puts the task together.
     pub fn new(endpoint: Endpoint, api: Api) -> Self {
-        Self { endpoint, router: routes::router(Arc::new(api)) }
+        let peers = Arc::new(Peers::new(api.policy.clone()));
+        Self { endpoint, peers, router: routes::router(Arc::new(api)) }
     }
 
     /// Serves until the shutdown, then lets the requests under way end.
@@ -57,7 +63,7 @@ impl Server {
     /// # Errors
     /// The socket can't be used.
     pub async fn run(self, mut shutdown: Shutdown) -> Result<(), TaskError> {
-        let Self { endpoint, router } = self;
+        let Self { endpoint, peers, router } = self;
         endpoint.listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(endpoint.listener.try_clone()?)?;
         let callers = Callers::default();
@@ -78,17 +84,18 @@ impl Server {
                     continue;
                 }
             };
-            let caller = match identify(&stream) {
-                Ok(caller) => caller,
+            let peer = match Peer::of(&stream) {
+                Ok(peer) => peer,
                 Err(error) => {
                     tracing::warn!(%error, "a connection was refused: the kernel does not name its peer");
                     continue;
                 }
             };
-            if let Some(place) = callers.admit(caller.uid) {
-                connections.spawn(serve(stream, caller, router.clone(), shutdown.clone(), place));
+            if let Some(place) = callers.admit(peer.uid) {
+                let peer = peers.look_at(peer);
+                connections.spawn(serve(stream, peer, router.clone(), shutdown.clone(), place));
             } else {
-                tracing::warn!(uid = caller.uid, "a connection was refused: too many are open");
+                tracing::warn!(uid = peer.uid, "a connection was refused: too many are open");
             }
         }
         // The name goes first, so that nobody knocks at a door that is about to close.
@@ -98,10 +105,14 @@ impl Server {
     }
 }
 
-async fn serve(stream: UnixStream, caller: Caller, router: Router, mut shutdown: Shutdown, place: Place) {
+async fn serve(stream: UnixStream, peer: Connected, router: Router, mut shutdown: Shutdown, place: Place) {
     let endless = Endless::default();
-    let known = (axum::Extension(caller), axum::Extension(shutdown.clone()), axum::Extension(endless.clone()));
-    let service = TowerToHyperService::new(router.layer(known));
+    let known = (axum::Extension(shutdown.clone()), axum::Extension(endless.clone()));
+    let router = TowerToHyperService::new(router.layer(known));
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.caller());
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -127,16 +138,6 @@ async fn too_long(endless: &Endless) {
     if endless.is_set() {
         std::future::pending::<()>().await;
     }
-}
-
-fn identify(stream: &UnixStream) -> std::io::Result<Caller> {
-    let Peer { uid, gids, process } = Peer::of(stream)?;
-    let process = match process {
-        Some(peer::Process { units, names }) => Process::Known { units, names },
-        None if peer::has_peer_pidfd()? => Process::Vanished,
-        None => Process::Unsupported,
-    };
-    Ok(Caller { uid, gids, process })
 }
 
 /// Counts the open connections of each user.

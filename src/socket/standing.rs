@@ -12,13 +12,14 @@ use serde::Serialize;
 
 use super::{Api, answer, routes::Asked};
 use crate::{
+    audit::{Action, Target},
     clauses::clauses,
-    policy::Caller,
+    policy::{AccessDecision, Caller, Grant, What},
     status::{Posted, Problem},
     vault::{CacheError, Counts},
 };
 
-pub(super) async fn status(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response<Body> {
+pub(super) async fn status(State(api): State<Arc<Api>>, Extension(caller): Extension<Arc<Caller>>) -> Response<Body> {
     #[derive(Serialize)]
     struct Status {
         version: &'static str,
@@ -30,6 +31,10 @@ pub(super) async fn status(State(api): State<Arc<Api>>, Extension(caller): Exten
         posted: Posted,
     }
     let asked = Asked::new(&api, caller);
+    // Neither the vault's keys nor the log are needed to say that they are not there.
+    if let AccessDecision::Refused(refusal) = asked.policy().take(asked.caller(), Grant::Status, What::Any) {
+        return asked.refused(Action::Status, Target::default(), refusal).answer(asked.id());
+    }
     let (counts, keys) = (api.cache.counts(), api.cache.keyring().keys().ok());
     let mut posted = api.board.read();
     posted.problems.extend(in_the_way(&api, &counts));

@@ -66,7 +66,7 @@ impl Host {
             stores::open(directory.path(), &keyring, &audit, &board, false).unwrap();
         let principals = Principals::new(tray, cache.clone(), audit.clone(), Tokens::new(None, None));
         let policy: policy::Config = toml::from_str(policy).unwrap();
-        let policy = Policy::new(&policy, |name| name.parse().ok(), |name| name.parse().ok()).unwrap();
+        let policy = Policy::new(&policy, |name| name.parse().ok(), |name| name.parse().ok(), UID).unwrap();
         let (ingest, requests) = mpsc::channel(1);
         let custody = Custody {
             state_directory: directory.path().to_owned(),
@@ -102,9 +102,10 @@ impl Host {
         body: &'static str,
         ingest: impl FnOnce(IngestRequest),
     ) -> (StatusCode, String, Vec<u8>) {
-        let process = Process::Known { units: Vec::new(), names: vec!["shell".to_owned()] };
+        let process = Process::Known { units: Vec::new(), names: vec!["shell".to_owned()], beside_guarded: false };
         let caller = Caller { uid: UID, gids: vec![UID], process };
-        let service = TowerToHyperService::new(routes::router(Arc::clone(&self.api)).layer(Extension(caller)));
+        let service =
+            TowerToHyperService::new(routes::router(Arc::clone(&self.api)).layer(Extension(Arc::new(caller))));
         let request = Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
         let mut answer = std::pin::pin!(service.call(request));
         let answer = tokio::select! {

@@ -295,7 +295,7 @@ impl Tally {
             Ok(Pulled::Sealed) => self.pulled += 1,
             Ok(Pulled::Gone | Pulled::Current | Pulled::Withheld | Pulled::Overtaken) => {}
             Ok(Pulled::NotEnabled(problem)) => self.problem(problem),
-            Ok(Pulled::Refused(problem) | Pulled::Failed(problem)) | Err(problem) => self.failed(problem),
+            Ok(Pulled::Refused(problem) | Pulled::Failed(problem, _)) | Err(problem) => self.failed(problem),
         }
     }
 

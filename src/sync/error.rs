@@ -4,6 +4,7 @@ use crate::{
     audit::AuditError,
     clauses::clauses,
     principals::PrincipalError,
+    requests::Trouble,
     status::Problem,
     tray::{Class, TrayError, WorkspaceError},
     vault::CacheError,
@@ -59,6 +60,19 @@ impl SyncError {
                 matches!(error.class(), Some(Class::TokenRejected | Class::NotPermitted | Class::Gone))
             }
             _ => false,
+        }
+    }
+
+    /// What it means for whoever waits for Tray's answer.
+    pub(super) fn trouble(&self) -> Trouble {
+        let status = match self {
+            Self::Tray(error) | Self::Principal(PrincipalError::Tray(error)) => error.status,
+            _ => None,
+        };
+        // These ask for time.
+        match status {
+            None | Some(408 | 409 | 429 | 503) => Trouble::Unavailable,
+            Some(_) => Trouble::BadAnswer,
         }
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::pointer;
+use crate::pointer::Pointer;
 
 const AT: [&str; 3] = ["expires_at", "expiresAt", "expiry"];
 const IN: [&str; 2] = ["expires_in", "expiresIn"];
@@ -16,9 +16,9 @@ const MILLISECONDS_FROM: i64 = 100_000_000_000;
 #[derive(Clone, Copy)]
 pub(super) struct Pointers<'a> {
     /// To points in time.
-    pub(super) at: &'a [String],
+    pub(super) at: &'a [Pointer],
     /// To spans, in seconds.
-    pub(super) within: &'a [String],
+    pub(super) within: &'a [Pointer],
 }
 
 /// When the credentials of a full answer expire; `None` if they don't say. `held` is the answer that is held so far,
@@ -37,9 +37,9 @@ pub(super) fn expires_at(
         let earlier = held.filter(|(body, _)| credentials(body).as_ref() == Some(&new)).and_then(|(_, at)| at);
         earlier.map_or(latest, |earlier| earlier.min(latest))
     };
-    let pointed = |pointers: &[String], read: &dyn Fn(&Value) -> Option<Timestamp>| {
+    let pointed = |pointers: &[Pointer], read: &dyn Fn(&Value) -> Option<Timestamp>| {
         let whole: &RawValue = serde_json::from_slice(body).ok()?;
-        let found = pointers.iter().filter_map(|one| serde_json::from_str(pointer::find(whole, one).ok()?.get()).ok());
+        let found = pointers.iter().filter_map(|one| serde_json::from_str(one.find(whole)?.get()).ok());
         found.filter_map(|value| read(&value)).min()
     };
     let named = |names: &[&str], read: &dyn Fn(&Value) -> Option<Timestamp>| {
@@ -96,10 +96,14 @@ mod tests {
         expiry_by(BUILT_IN, credentials)
     }
 
+    fn pointer(text: &str) -> Pointer {
+        text.parse().expect("a pointer")
+    }
+
     #[test]
     fn pointers_of_the_configuration_go_before_the_built_in_names() {
         let (at, within) =
-            (["/credentials/token/dies".to_owned(), "/userData/until".to_owned()], ["/credentials/ttl".to_owned()]);
+            (["/credentials/token/dies", "/userData/until"].map(pointer), ["/credentials/ttl"].map(pointer));
         let pointers = Pointers { at: &at[..1], within: &within };
         let expected = Some("2023-11-14T23:13:20Z".to_owned());
         assert_eq!(

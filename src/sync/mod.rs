@@ -25,6 +25,7 @@ use crate::{
     audit::{Action, AuditLog, Event, Outcome},
     clauses::clauses,
     freshness::Freshness,
+    pointer::Pointer,
     requests::{CycleRequest, PartRequest},
     status::{Board, CycleReport, Problem},
     system::clock,
@@ -46,9 +47,9 @@ pub struct Config {
     #[serde(with = "crate::duration")]
     pub expiry_margin: Duration,
     /// JSON pointers (RFC 6901) into Tray's full answer to when credentials expire, besides the names that are built in.
-    pub expires_at: Vec<String>,
+    pub expires_at: Vec<Pointer>,
     /// JSON pointers to in how many seconds they expire.
-    pub expires_in: Vec<String>,
+    pub expires_in: Vec<Pointer>,
     /// For how long a secret is answered that is stale: expired, or overdue because Tray is down.
     #[serde(with = "crate::duration")]
     pub serve_stale_for: Duration,
@@ -90,9 +91,6 @@ pub enum ConfigError {
     /// Not a share.
     #[error("sync.max_removed_percent must be 100 at most")]
     NotAPercentage,
-    /// Not a pointer.
-    #[error("sync.{0} takes JSON pointers, which begin with a slash")]
-    NotAPointer(&'static str),
 }
 
 impl Config {
@@ -101,11 +99,6 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn validate(&self) -> Result<(), ConfigError> {
-        for (key, pointers) in [("expires_at", &self.expires_at), ("expires_in", &self.expires_in)] {
-            if pointers.iter().any(|pointer| !pointer.starts_with('/')) {
-                return Err(ConfigError::NotAPointer(key));
-            }
-        }
         if self.interval < SHORTEST_INTERVAL {
             Err(ConfigError::TooOften)
         } else if self.max_removed_percent > 100 {

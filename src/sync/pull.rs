@@ -15,6 +15,7 @@ use crate::{
     feed::Happening,
     policy::PullDecision,
     principals::Session,
+    requests::Trouble,
     status::Problem,
     tray::{Class, FullAuthentication, Priority, Refresh},
     vault::{GoneReason, Record, Secret, State, Write},
@@ -52,13 +53,13 @@ pub(super) enum Pulled {
     /// Tray has not enabled full reads for its principal.
     NotEnabled(Problem),
     /// It was not answered, or could not be sealed.
-    Failed(Problem),
+    Failed(Problem, Trouble),
 }
 
 impl Pulled {
     /// The task that pulled died.
     pub(super) fn died() -> Self {
-        Self::Failed(Problem { what: "the pull died".to_owned(), hint: None })
+        Self::Failed(Problem { what: "the pull died".to_owned(), hint: None }, Trouble::Unavailable)
     }
 }
 
@@ -85,7 +86,7 @@ impl Worker {
                     Some(Class::NotEnabled) => Pulled::NotEnabled(problem),
                     Some(Class::NotPermitted) => Pulled::Refused(problem),
                     _ if error.refuses_principal() => Pulled::Refused(problem),
-                    _ => Pulled::Failed(problem),
+                    _ => Pulled::Failed(problem, error.trouble()),
                 }
             }
         }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     authentication::Owner,
     feed::Happening,
-    requests::{PartRequest, RefreshRequest, Refreshed},
+    requests::{PartRequest, RefreshRequest, Refreshed, Trouble},
     status::Problem,
     system::clock,
     task::{Shutdown, TaskError},
@@ -153,8 +153,11 @@ fn refreshed(pulled: Pulled) -> Refreshed {
     match pulled {
         Pulled::Sealed => Refreshed::Pulled,
         Pulled::Current => Refreshed::Current,
-        Pulled::Overtaken => Refreshed::Failed(Problem { what: "it changes all the time".to_owned(), hint: None }),
+        Pulled::Overtaken => {
+            let problem = Problem { what: "it changes all the time".to_owned(), hint: None };
+            Refreshed::Failed(problem, Trouble::Unavailable)
+        }
         Pulled::Withheld | Pulled::Gone | Pulled::Refused(_) | Pulled::NotEnabled(_) => Refreshed::Refused,
-        Pulled::Failed(problem) => Refreshed::Failed(problem),
+        Pulled::Failed(problem, trouble) => Refreshed::Failed(problem, trouble),
     }
 }

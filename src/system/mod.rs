@@ -9,5 +9,6 @@ pub mod lease;
 pub mod memory;
 pub mod overwrite;
 pub mod peer;
+pub mod process;
 pub mod secret_memory;
 pub mod stack;

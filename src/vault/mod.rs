@@ -14,7 +14,8 @@ mod locked;
 mod slots;
 
 pub use cache::{
-    Cache, CacheError, Counts, Filter, GoneReason, Listing, Record, Resealed, Scheduled, Secret, State, Walk, Write,
+    Cache, CacheError, Counts, Cursor, Filter, GoneReason, Listing, Record, Resealed, Scheduled, Secret, State, Walk,
+    Write,
 };
 pub use database::{
     Continuity, CopyError, DatabaseError, Durability, RolledBack, copy_database, open_database, plausible_generation,

@@ -103,7 +103,7 @@ impl Host {
             ),
         );
         let policy: policy::Config = toml::from_str(policy).expect("a policy");
-        let policy = Policy::new(&policy, |_| None, |_| None).expect("a policy");
+        let policy = Policy::new(&policy, |_| None, |_| None, 0).expect("a policy");
         let (_, policy) = watch::channel(Arc::new(policy));
         let dependencies = {
             let (board, cache) = (board.clone(), cache.clone());

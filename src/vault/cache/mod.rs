@@ -31,7 +31,7 @@ use rusqlite::Connection;
 use tokio::sync::Notify;
 
 pub use error::CacheError;
-pub use model::{Counts, Filter, GoneReason, Listing, Record, Scheduled, Secret, State, Write};
+pub use model::{Counts, Cursor, Filter, GoneReason, Listing, Record, Scheduled, Secret, State, Write};
 pub use reseal::{Resealed, Walk};
 
 use self::readers::Readers;
@@ -215,7 +215,7 @@ impl Cache {
         self.read(|db, keys| records::secret(db, keys, id))
     }
 
-    /// What the filter selects, in no order. Nothing else is decrypted.
+    /// What the filter selects, in the order of [`Cursor`]. Nothing else is decrypted.
     pub fn list(&self, filter: &Filter) -> Result<Listing, CacheError> {
         let listing = self.read(|db, keys| records::list(db, keys, filter))?;
         self.quarantine(&listing.damaged);

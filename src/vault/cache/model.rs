@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
 use crate::authentication::{AuthenticationId, EndUser, Metadata, Owner, UserId};
 use crate::secret::{SecretBytes, SecretString};
 use crate::vault::keyring::Fingerprint;
@@ -197,8 +198,25 @@ pub struct Filter {
     pub owner_key: Option<String>,
     /// Those for one service, by its name.
     pub service: Option<String>,
+    /// Those in one state, by its plain column.
+    pub state: Option<State>,
     /// Tombstones too.
     pub include_gone: bool,
+    /// Those behind this place.
+    pub after: Option<Cursor>,
+    /// So many at most.
+    pub limit: Option<u32>,
+}
+
+/// A place in the order in which [`list`](super::Cache::list) gives records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor(pub(super) i64);
+
+impl Cursor {
+    /// The place of an authentication, whether it is there or not.
+    pub fn of(id: AuthenticationId) -> Self {
+        Self(schema::row_key(id))
+    }
 }
 
 /// What [`list`](super::Cache::list) gives.
@@ -208,6 +226,8 @@ pub struct Listing {
     pub records: Vec<Record>,
     /// Those it selects that don't open.
     pub damaged: Vec<AuthenticationId>,
+    /// The place of the last one, if the limit was reached.
+    pub next: Option<Cursor>,
 }
 
 /// What the plan of a synchronisation needs to know of an authentication. Nothing was decrypted for it.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, Rows};
 
 use super::error::CacheError;
-use super::model::{Counts, Filter, GoneReason, Listing, Record, Scheduled, Secret, State};
+use super::model::{Counts, Cursor, Filter, GoneReason, Listing, Record, Scheduled, Secret, State};
 use super::packed;
 use super::schema::{self, unsigned};
 use crate::authentication::{AuthenticationId, Owner};
@@ -35,6 +35,8 @@ mod column {
     pub(super) const REVISION: usize = 6;
     pub(super) const METADATA_REVISION: usize = 7;
     pub(super) const METADATA: usize = 8;
+    /// Of a list alone.
+    pub(super) const KEY: usize = 9;
 }
 
 pub(super) fn record(db: &Connection, keys: &Keys, id: AuthenticationId) -> Result<Option<Record>, CacheError> {
@@ -73,16 +75,25 @@ pub(super) fn list(db: &Connection, keys: &Keys, filter: &Filter) -> Result<List
     let service = filter.service.as_deref().map(|name| schema::service_mark(keys, name));
     // Only the conditions that apply, or no index would be used.
     let query = format!(
-        "SELECT {} FROM authentications WHERE {} AND {} AND {}",
+        "SELECT {}, key FROM authentications WHERE {} AND {} AND {} AND {} AND key > ?5 ORDER BY key LIMIT ?6",
         record!(),
         if owner.is_some() { "owner = ?1" } else { "?1 IS NULL" },
         if service.is_some() { "service = ?2" } else { "?2 IS NULL" },
         if filter.include_gone { "?3 IS NOT NULL" } else { "state <> ?3" },
+        if filter.state.is_some() { "state = ?4" } else { "?4 IS NULL" },
     );
+    let state = filter.state.map(State::code);
+    let after = filter.after.map_or(i64::MIN, |Cursor(key)| key);
     let mut statement = db.prepare_cached(&query)?;
-    let mut rows = statement.query((owner, service, State::Gone.code()))?;
-    let mut listing = Listing::default();
+    // A negative limit is none.
+    let limit = filter.limit.map_or(-1, i64::from);
+    let mut rows = statement.query((owner, service, State::Gone.code(), state, after, limit))?;
+    let (mut listing, mut seen) = (Listing::default(), 0);
     while let Some(row) = rows.next()? {
+        seen += 1;
+        if filter.limit.is_some_and(|limit| seen == limit) {
+            listing.next = Some(Cursor(row.get(column::KEY)?));
+        }
         let Some(id) = row_id(row) else {
             tracing::warn!("a row of the cache has no readable id and is left out");
             continue;

@@ -283,7 +283,7 @@ async fn a_list_selects_by_owner_and_service_and_leaves_tombstones_out() {
     fixture.cache.write(batch).await.unwrap();
     let numbers = |owner_key: Option<&str>, service: Option<&str>, include_gone| {
         let (owner_key, service) = (owner_key.map(Into::into), service.map(Into::into));
-        let listing = fixture.cache.list(&Filter { owner_key, service, include_gone }).unwrap();
+        let listing = fixture.cache.list(&Filter { owner_key, service, include_gone, ..Filter::default() }).unwrap();
         assert_eq!(listing.damaged, []);
         let ids = listing.records.iter().map(|record| record.metadata.id.0.as_u128());
         let mut numbers: Vec<_> = ids.collect();

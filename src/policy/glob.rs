@@ -1,0 +1,55 @@
+//! Globs of the configuration: `*` is any text, `?` any one character.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use wildmatch::WildMatch;
+
+/// A glob, ready to match.
+#[derive(Clone)]
+pub struct Glob {
+    text: String,
+    pattern: WildMatch,
+}
+
+impl Glob {
+    /// Whether it matches all of a text.
+    pub(super) fn matches(&self, text: &str) -> bool {
+        self.pattern.matches(text)
+    }
+
+    /// As it stands in the configuration.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<String> for Glob {
+    fn from(text: String) -> Self {
+        Self { pattern: WildMatch::new(&text), text }
+    }
+}
+
+/// As it stands in the configuration.
+impl fmt::Debug for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Glob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl Serialize for Glob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.text.serialize(serializer)
+    }
+}
+
+/// Whether one of them matches.
+pub(super) fn any_matches(globs: &[Glob], text: &str) -> bool {
+    globs.iter().any(|glob| glob.matches(text))
+}
