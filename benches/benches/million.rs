@@ -11,15 +11,11 @@ use std::{
 };
 
 use rusqlite::Connection;
-use trayvault::{
-    config::Config,
-    unlock,
-    vault::{Cache, Filter, Locked},
-};
+use trayvault::vault::{Cache, Filter};
 use trayvault_benches::{
     BODY_LEN, Corpus, file_len,
     house::{Daemon, House},
-    open,
+    open_vault,
 };
 
 const RECORDS: usize = 1_000_000;
@@ -38,7 +34,7 @@ fn main() {
     let house = House::new(None, "");
 
     let corpus = Corpus::new(records, OWNERS);
-    let cache = cache_of(&house);
+    let cache = open_vault(&house);
     let start = Instant::now();
     corpus.fill(&cache, BATCH);
     println!("{records} authentications written in {:.1?}", start.elapsed());
@@ -48,7 +44,7 @@ fn main() {
     for number in 0..STARTS {
         report_start(&house, number == 0);
     }
-    report_listing(&cache_of(&house), &corpus);
+    report_listing(&open_vault(&house), &corpus);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes for people to read")]
@@ -130,12 +126,4 @@ fn report_listing(cache: &Cache, corpus: &Corpus) {
             again.as_secs_f64() * 1e6 / count as f64
         );
     }
-}
-
-/// The cache, as the daemon opens it.
-fn cache_of(house: &House) -> Cache {
-    let config = Config::load(&house.path("trayvault.toml")).expect("a configuration");
-    let key = unlock::key(&config.vault.unlock).expect("a key");
-    let unlocked = Locked::open(&config.state_directory).and_then(|vault| vault.unlock(&key)).expect("a vault");
-    open(&house.path("state/cache.db"), &unlocked.into_keyring())
 }

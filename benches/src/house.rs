@@ -184,7 +184,8 @@ impl House {
         daemon
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where its daemon answers.
+    pub fn socket(&self) -> PathBuf {
         self.path("run/api.sock")
     }
 

@@ -6,6 +6,7 @@
 
 pub mod drops;
 pub mod house;
+pub mod load;
 
 use std::{
     fs,
@@ -20,11 +21,15 @@ use trayvault::{
     authentication::{
         AuthenticationId, Environment, ExternalUserId, Metadata, Owner, Service, ServiceEnvironmentId, UserId,
     },
+    config::Config,
     emulator::Limit,
     secret::SecretBytes,
-    vault::{Cache, Continuity, Keyring, Write},
+    unlock,
+    vault::{Cache, Continuity, Keyring, Locked, Write},
 };
 use uuid::Uuid;
+
+use self::house::House;
 
 /// The length of every secret body, in bytes.
 pub const BODY_LEN: usize = 1024;
@@ -113,7 +118,8 @@ impl Corpus {
     }
 
     fn writes(&self, number: usize) -> [Write; 2] {
-        let at = Timestamp::from_second(1_750_000_000).expect("a time");
+        // Fresh enough for the daemon to answer it.
+        let at = Timestamp::now();
         [
             Write::Listed { metadata: self.metadata(number), at },
             Write::Pulled {
@@ -130,6 +136,14 @@ impl Corpus {
 /// A cache that is new, or that nobody has rolled back.
 pub fn open(path: &Path, keyring: &Arc<Keyring>) -> Cache {
     Cache::open(path, Arc::clone(keyring), Continuity::default(), Arc::default()).expect("a cache")
+}
+
+/// A house's cache, as its daemon opens it.
+pub fn open_vault(house: &House) -> Cache {
+    let config = Config::load(&house.path("trayvault.toml")).expect("a configuration");
+    let key = unlock::key(&config.vault.unlock).expect("a key");
+    let unlocked = Locked::open(&config.state_directory).and_then(|vault| vault.unlock(&key)).expect("a vault");
+    open(&house.path("state/cache.db"), &unlocked.into_keyring())
 }
 
 /// What the cache's writes are awaited on.
