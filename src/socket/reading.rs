@@ -106,7 +106,7 @@ async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery, known: &Known
     if !is_permitted() {
         return Err(ApiError::NotHeld);
     }
-    let held = open(api, id)?;
+    let held = granted.secret()?;
     match held.as_ref().map(|held| (held, standing(api, held))) {
         Some((_, Standing::Refused)) => return Err(ApiError::NotHeld),
         Some((held, standing)) if query.is_met_by(held, standing) => {

@@ -25,7 +25,7 @@ use crate::{
     policy::{AccessDecision, Caller, Grant, Policy, Refusal, What},
     requests::CycleRequest,
     status::CycleReport,
-    vault::{CacheError, GoneReason, Record, State as Held},
+    vault::{CacheError, GoneReason, Record, SealedSecret, Secret, State as Held},
 };
 
 /// The largest body of a request, in bytes: a passphrase, or a document.
@@ -198,6 +198,8 @@ pub(super) struct Granted<'a> {
     target: Target,
     rule: Arc<str>,
     record: Option<Record>,
+    /// Looked up with the record, where it was asked for.
+    sealed: Option<SealedSecret>,
 }
 
 impl<'a> Granted<'a> {
@@ -213,7 +215,11 @@ impl<'a> Granted<'a> {
             id.parse().map_err(|_| ApiError::BadRequest("the id of an authentication is a UUID"))?;
         let unknown = Target { authentication: Some(id), ..Target::default() };
         asked.unlocked(action, unknown.clone())?;
-        let record = asked.api.cache.record(id).map_err(|error| Asked::unreadable(&error))?;
+        let found = match grant {
+            Grant::Read => asked.api.cache.held(id).map(|held| held.map(|held| (held.record, held.sealed)).unzip()),
+            _ => asked.api.cache.record(id).map(|record| (record, None)),
+        };
+        let (record, sealed) = found.map_err(|error| Asked::unreadable(&error))?;
         let policy = asked.policy();
         let (target, decision) = match &record {
             Some(Record { metadata, .. }) => {
@@ -224,7 +230,9 @@ impl<'a> Granted<'a> {
             None => (unknown, policy.take(&asked.caller, grant, What::Everything)),
         };
         match decision {
-            AccessDecision::Granted { rule } => Ok(Self { asked, action, grant, part, target, rule, record }),
+            AccessDecision::Granted { rule } => {
+                Ok(Self { asked, action, grant, part, target, rule, record, sealed: sealed.flatten() })
+            }
             AccessDecision::Refused(refusal) => Err(asked.refused(action, target, refusal)),
         }
     }
@@ -232,6 +240,12 @@ impl<'a> Granted<'a> {
     /// What is known of what was asked for.
     pub(super) fn record(&self) -> Result<&Record, ApiError> {
         self.record.as_ref().ok_or(ApiError::NotFound)
+    }
+
+    /// The secret, opened now that it is granted; `None` if none is held.
+    pub(super) fn secret(&self) -> Result<Option<Secret>, ApiError> {
+        let opened = self.sealed.as_ref().map(|sealed| self.asked.api.cache.open_secret(sealed)).transpose();
+        opened.map_err(|error| Asked::unreadable(&error))
     }
 
     /// Records that what was granted begins.

@@ -31,7 +31,9 @@ use rusqlite::Connection;
 use tokio::sync::Notify;
 
 pub use error::CacheError;
-pub use model::{Counts, Cursor, Filter, GoneReason, Listing, Record, Scheduled, Secret, State, Write};
+pub use model::{
+    Counts, Cursor, Filter, GoneReason, Held, Listing, Record, Scheduled, SealedSecret, Secret, State, Write,
+};
 pub use reseal::{Resealed, Walk};
 
 use self::readers::Readers;
@@ -213,6 +215,17 @@ impl Cache {
     /// here, as they are not in the other reads.
     pub fn secret(&self, id: AuthenticationId) -> Result<Option<Secret>, CacheError> {
         self.read(|db, keys| records::secret(db, keys, id))
+    }
+
+    /// What is known of an authentication and its secret, still sealed, in one look; `None` if it was never listed.
+    pub fn held(&self, id: AuthenticationId) -> Result<Option<Held>, CacheError> {
+        self.read(|db, keys| records::held(db, keys, id))
+    }
+
+    /// Opens what [`Self::held`] found; as [`Self::secret`].
+    pub fn open_secret(&self, sealed: &SealedSecret) -> Result<Secret, CacheError> {
+        let keys = self.0.keyring.keys()?;
+        self.note(records::open_secret(&keys, sealed).ok_or(CacheError::Damaged { id: sealed.id }))
     }
 
     /// What the filter selects, in the order of [`Cursor`]. Nothing else is decrypted.

@@ -191,6 +191,25 @@ pub struct Secret {
     pub body: SecretBytes,
 }
 
+/// What is known of an authentication, with its secret still sealed.
+pub struct Held {
+    /// All but the secret.
+    pub record: Record,
+    /// The secret, if it is held: [`Cache::open_secret`](super::Cache::open_secret) opens it.
+    pub sealed: Option<SealedSecret>,
+}
+
+/// A secret as it is stored, for whoever first has to decide whether it is opened.
+pub struct SealedSecret {
+    pub(super) id: AuthenticationId,
+    pub(super) revision: u64,
+    /// In epoch milliseconds, as they are authenticated.
+    pub(super) fetched_at: Option<i64>,
+    pub(super) expires_at: Option<i64>,
+    pub(super) state: State,
+    pub(super) sealed: Vec<u8>,
+}
+
 /// Which records [`list`](super::Cache::list) gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, Rows};
 
 use super::error::CacheError;
-use super::model::{Counts, Cursor, Filter, GoneReason, Listing, Record, Scheduled, Secret, State};
+use super::model::{Counts, Cursor, Filter, GoneReason, Held, Listing, Record, Scheduled, SealedSecret, Secret, State};
 use super::packed;
 use super::schema::{self, unsigned};
 use crate::authentication::{AuthenticationId, Owner};
@@ -37,6 +37,8 @@ mod column {
     pub(super) const METADATA: usize = 8;
     /// Of a list alone.
     pub(super) const KEY: usize = 9;
+    /// Where it is selected, behind a record's.
+    pub(super) const SECRET: usize = 9;
 }
 
 pub(super) fn record(db: &Connection, keys: &Keys, id: AuthenticationId) -> Result<Option<Record>, CacheError> {
@@ -45,9 +47,13 @@ pub(super) fn record(db: &Connection, keys: &Keys, id: AuthenticationId) -> Resu
 }
 
 pub(super) fn secret(db: &Connection, keys: &Keys, id: AuthenticationId) -> Result<Option<Secret>, CacheError> {
-    let query = "SELECT id, state, fetched_at, expires_at, revision, secret FROM authentications \
-                 WHERE key = ?1 AND secret IS NOT NULL";
-    find(db, query, id, |row| open_secret(row, keys, id))
+    let query = concat!("SELECT ", record!(), ", secret FROM authentications WHERE key = ?1 AND secret IS NOT NULL");
+    find(db, query, id, |row| open_secret(keys, &sealed_secret(row, id)??))
+}
+
+pub(super) fn held(db: &Connection, keys: &Keys, id: AuthenticationId) -> Result<Option<Held>, CacheError> {
+    let query = concat!("SELECT ", record!(), ", secret FROM authentications WHERE key = ?1");
+    find(db, query, id, |row| Some(Held { record: open_record(row, keys, id)?, sealed: sealed_secret(row, id)? }))
 }
 
 /// The one row of `id`. It is opened while SQLite holds it, so that what is sealed needn't be copied.
@@ -198,19 +204,35 @@ fn open_record(row: &Row<'_>, keys: &Keys, id: AuthenticationId) -> Option<Recor
     })
 }
 
-fn open_secret(row: &Row<'_>, keys: &Keys, id: AuthenticationId) -> Option<Secret> {
-    let fetched_at: i64 = row.get(2).ok()?;
-    let expires_at: Option<i64> = row.get(3).ok()?;
-    let revision = unsigned(row, 4).ok()?;
-    let times = [fetched_at, expires_at.unwrap_or_default()];
+/// The secret as it is stored; `None` for what isn't one, `Some(None)` where none is held.
+#[expect(clippy::option_option, reason = "the outer one is for `?`, in functions that give an Option")]
+fn sealed_secret(row: &Row<'_>, id: AuthenticationId) -> Option<Option<SealedSecret>> {
+    let Some(sealed) = row.get_ref(column::SECRET).ok()?.as_blob_or_null().ok()? else { return Some(None) };
+    Some(Some(SealedSecret {
+        id,
+        revision: unsigned(row, column::REVISION).ok()?,
+        fetched_at: row.get(column::FETCHED_AT).ok()?,
+        expires_at: row.get(column::EXPIRES_AT).ok()?,
+        state: State::from_code(row.get(column::STATE).ok()?)?,
+        sealed: sealed.to_vec(),
+    }))
+}
+
+/// The secret, or `None` if it or what is authenticated with it isn't what was written.
+pub(super) fn open_secret(keys: &Keys, stored: &SealedSecret) -> Option<Secret> {
+    let SealedSecret { id, revision, fetched_at, expires_at, state, sealed } = stored;
+    let times = [(*fetched_at)?, expires_at.unwrap_or_default()];
     let times = if expires_at.is_some() { &times[..] } else { &times[..1] };
-    let place = schema::secret_place(&id, revision, times);
+    let time = |milliseconds: &i64| Timestamp::from_millisecond(*milliseconds).ok();
     Some(Secret {
-        revision,
-        fetched_at: Timestamp::from_millisecond(fetched_at).ok()?,
-        expires_at: optional_time(row, 3)?,
-        state: State::from_code(row.get(1).ok()?)?,
-        body: keys.open(&place, row.get_ref(5).ok()?.as_blob().ok()?).ok()?,
+        revision: *revision,
+        fetched_at: time(&times[0])?,
+        expires_at: match expires_at {
+            Some(at) => Some(time(at)?),
+            None => None,
+        },
+        state: *state,
+        body: keys.open(&schema::secret_place(id, *revision, times), sealed).ok()?,
     })
 }
 
