@@ -5,6 +5,7 @@ mod answer;
 mod client;
 mod events;
 mod explaining;
+mod held;
 mod ingest;
 mod listener;
 mod listing;

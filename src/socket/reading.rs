@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::{
     Api,
     answer::{self, ApiError},
+    held,
     routes::{Asked, Granted, Shown},
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     authentication::AuthenticationId,
     freshness::Standing,
     pointer::Pointer,
-    policy::{Caller, Grant, PullDecision},
+    policy::{Caller, Grant},
     requests::{PartRequest, RefreshRequest, Refreshed},
     secret::SecretBytes,
     vault::Secret,
@@ -101,16 +102,11 @@ async fn read(asked: &Asked<'_>, id: &str, query: &FullQuery, known: &Known) -> 
 async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery, known: &Known) -> Result<Content, ApiError> {
     let metadata = &granted.record()?.metadata;
     let id = metadata.id;
-    // What rules permit no more is about to be destroyed.
-    let is_permitted = || matches!(api.policy.borrow().pull(metadata), PullDecision::Permitted { .. });
-    if !is_permitted() {
-        return Err(ApiError::NotHeld);
-    }
-    let held = granted.secret()?;
-    match held.as_ref().map(|held| (held, standing(api, held))) {
-        Some((_, Standing::Refused)) => return Err(ApiError::NotHeld),
-        Some((held, standing)) if query.is_met_by(held, standing) => {
-            return reveal(id, held, standing, Source::Cache, query, known);
+    held::permitted(api, metadata)?;
+    let held = held::answerable(api, granted.secret()?)?;
+    match &held {
+        Some((held, standing)) if query.is_met_by(held, *standing) => {
+            return reveal(id, held, *standing, Source::Cache, query, known);
         }
         None if !query.asks_for_fresh() => return Err(ApiError::NotHeld),
         _ => {}
@@ -120,9 +116,7 @@ async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery, known: &Known
     let refreshed = refreshed(api, id, None).await?;
     // The rules may have changed meanwhile.
     granted.again()?;
-    if !is_permitted() {
-        return Err(ApiError::NotHeld);
-    }
+    held::permitted(api, metadata)?;
     let source = match refreshed {
         Refreshed::Pulled => Source::Tray,
         Refreshed::Current => Source::Cache,
@@ -130,14 +124,12 @@ async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery, known: &Known
         Refreshed::Failed(..) if was_held => return Err(ApiError::Stale),
         Refreshed::Failed(_, trouble) => return Err(trouble.into()),
     };
-    let held = open(api, id)?.ok_or(ApiError::NotHeld)?;
-    match standing(api, &held) {
-        Standing::Refused => Err(ApiError::NotHeld),
-        standing if query.takes(standing) && (source == Source::Tray || query.is_met_by(&held, standing)) => {
-            reveal(id, &held, standing, source, query, known)
-        }
+    let (held, standing) = held::open(api, metadata)?.ok_or(ApiError::NotHeld)?;
+    if query.takes(standing) && (source == Source::Tray || query.is_met_by(&held, standing)) {
+        reveal(id, &held, standing, source, query, known)
+    } else {
         // Tray has no other.
-        _ => Err(ApiError::Stale),
+        Err(ApiError::Stale)
     }
 }
 
@@ -160,14 +152,6 @@ impl FullQuery {
         let young = self.max_age.is_none_or(|most| u64::try_from(age.as_secs()).is_ok_and(|age| age <= most));
         self.takes(standing) && young
     }
-}
-
-fn open(api: &Api, id: AuthenticationId) -> Result<Option<Secret>, ApiError> {
-    api.cache.secret(id).map_err(|error| Asked::unreadable(&error))
-}
-
-fn standing(api: &Api, held: &Secret) -> Standing {
-    api.freshness.borrow().of(held.state, held.fetched_at, held.expires_at, Timestamp::now())
 }
 
 /// Has it pulled, and waits.
