@@ -9,9 +9,11 @@ use crate::{
     config::{Config, ConfigError, Unlock},
     custody::{self, TokenError},
     offline::{vault_hint, wrong_key},
+    policy::{Guard, is_agent},
     source::{Source, SourceError},
     system::{
         files, peer,
+        process::{self, Process},
         secret_memory::{self, Protection},
     },
     tray::Tray,
@@ -102,8 +104,12 @@ pub fn check(path: &Path) -> Result<Vec<Finding>, ConfigError> {
     findings.push(match peer::has_peer_pidfd() {
         Ok(true) => Finding::new("kernel", Standing::Good, "names the units and processes of callers"),
         _ => Finding::new("kernel", Standing::Note, "can't name the unit or process of a caller (no SO_PEERPIDFD)")
-            .hint("workflow_guard.units and .processes match nobody here: name users instead".to_owned()),
+            .hint(
+                "units in [access] and in [workflow_guard], and its processes, match nobody here: name users instead"
+                    .to_owned(),
+            ),
     });
+    findings.push(workflow_guard(config.policy(path)?.guard(), process::all().map_err(|_| ())));
     findings.push(match secret_memory::protection() {
         Protection::Secret => Finding::new("memory", Standing::Good, "keys are kept in memfd_secret memory"),
         Protection::Locked => {
@@ -113,6 +119,29 @@ pub fn check(path: &Path) -> Result<Vec<Finding>, ConfigError> {
             .hint("raise LimitMEMLOCK= in the unit, or ulimit -l".to_owned()),
     });
     Ok(findings)
+}
+
+/// Tray's on-prem agent is the door through which a workflow reaches this host (the contract).
+fn workflow_guard(guard: &Guard, running: Result<Vec<Process>, ()>) -> Finding {
+    let subject = "workflow guard";
+    let Ok(running) = running else {
+        return Finding::new(subject, Standing::Note, "whether Tray's on-prem agent runs here can't be seen in /proc");
+    };
+    let agents: Vec<_> = running.iter().filter(|process| is_agent(&process.names)).collect();
+    let open = agents.iter().find(|agent| !agent.uid.is_some_and(|uid| guard.covers(uid, &agent.units, &agent.names)));
+    match open {
+        Some(agent) => {
+            let place = agent.units.first().map_or_else(|| "in no unit".to_owned(), |unit| format!("in {unit}"));
+            let detail = format!("Tray's on-prem agent runs {place}, and no rule of it covers that");
+            let hint = agent.units.first().map_or_else(
+                || "name its process in workflow_guard.processes, as it is by default".to_owned(),
+                |unit| format!("add {unit:?} to workflow_guard.units"),
+            );
+            Finding::new(subject, Standing::Note, detail).hint(hint)
+        }
+        None if agents.is_empty() => Finding::new(subject, Standing::Good, "no on-prem agent of Tray's runs here"),
+        None => Finding::new(subject, Standing::Good, "covers Tray's on-prem agent, which runs here"),
+    }
 }
 
 fn key_and_vault(config: &Config) -> Finding {
@@ -158,4 +187,43 @@ fn token(subject: &'static str, source: &Source) -> Finding {
 
 fn given_by_systemd(subject: &'static str, name: &str) -> Finding {
     Finding::new(subject, Standing::Note, format!("the credential {name:?}, which systemd gives at the start"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{self, Policy};
+
+    fn process(name: &str, unit: &str, uid: u32) -> Process {
+        Process {
+            units: vec![unit.to_owned()],
+            control_group: Some(format!("/system.slice/{unit}")),
+            names: vec![name.to_owned()],
+            uid: Some(uid),
+            gids: Vec::new(),
+        }
+    }
+
+    fn found(rules: &str, running: Vec<Process>) -> (Standing, String) {
+        let rules: policy::Config = toml::from_str(rules).expect("rules");
+        let policy = Policy::new(&rules, |name| name.parse().ok(), |_| None, 0).expect("a policy");
+        let Finding { standing, detail, hint, .. } = workflow_guard(policy.guard(), Ok(running));
+        (standing, format!("{detail}\n{}", hint.unwrap_or_default()))
+    }
+
+    #[test]
+    fn an_agent_that_no_rule_of_the_guard_covers_is_worth_a_note() {
+        let running = || vec![process("sh", "sh.service", 0), process("agent-linux-amd64", "tray.service", 7)];
+        assert_eq!(found("", running()), (Standing::Good, "covers Tray's on-prem agent, which runs here\n".to_owned()));
+        let none = "[workflow_guard]\nprocesses = []\n";
+        let open = "Tray's on-prem agent runs in tray.service, and no rule of it covers that\n\
+                    add \"tray.service\" to workflow_guard.units";
+        assert_eq!(found(none, running()), (Standing::Note, open.to_owned()));
+        for covered in ["units = [\"tray*\"]", "users = [\"7\"]"] {
+            assert_eq!(found(&format!("{none}{covered}"), running()).0, Standing::Good, "{covered}");
+        }
+        // The kernel cuts a command name, and an executable's can be unreadable.
+        assert_eq!(found(none, vec![process("agent-linux-arm", "x.service", 7)]).0, Standing::Note);
+        assert_eq!(found(none, Vec::new()).1, "no on-prem agent of Tray's runs here\n");
+    }
 }

@@ -409,7 +409,10 @@ mod tests {
         name = "a"
         users = []
         groups = []
+        units = []
         grants = []
+        fields = []
+        rate = "1/s"
     "#;
 
     /// The names of all keys, at any depth.

@@ -3,7 +3,7 @@
 use clap::Args;
 use hyper::Method;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Code, Connected, Failure, api, output};
@@ -11,6 +11,9 @@ use crate::{
     authentication::{AuthenticationId, Metadata},
     percent,
 };
+
+/// The most that the daemon puts on a page.
+const PAGE: &str = "1000";
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -22,16 +25,29 @@ pub(super) struct Arguments {
     /// Only those for this service
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
-    /// Print the daemon's answer as JSON
+    /// Only those for this service environment, by its title
+    #[arg(long, value_name = "TITLE")]
+    environment: Option<String>,
+    /// Only those in this state, such as full or not_enabled
+    #[arg(long)]
+    state: Option<String>,
+    /// Print them as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// The daemon's answer.
-#[derive(Deserialize)]
+/// The pages of the daemon's answer, one after the other.
+#[derive(Default, Serialize, Deserialize)]
 struct List {
-    authentications: Vec<Shown>,
+    authentications: Vec<Value>,
     damaged: Vec<AuthenticationId>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(flatten)]
+    list: List,
+    next: Option<AuthenticationId>,
 }
 
 #[derive(Deserialize)]
@@ -43,19 +59,12 @@ struct Shown {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let given = [("owner", &arguments.owner), ("service", &arguments.service)];
-    let query: Vec<_> = given
-        .into_iter()
-        .filter_map(|(key, value)| Some(format!("{key}={}", percent::encode(value.as_deref()?))))
-        .collect();
-    let answer: Value =
-        api::ask(&arguments.connected, Method::GET, &format!("/v1/authentications?{}", query.join("&")))?;
+    let list = ask(arguments)?;
     if arguments.json {
-        output::json(&answer)?;
-    }
-    let list = List::deserialize(answer).map_err(|_| api::incomprehensible())?;
-    if !arguments.json {
-        print(&list, Timestamp::now())?;
+        output::json(&list)?;
+    } else {
+        let shown = list.authentications.iter().map(Shown::deserialize).collect::<Result<Vec<_>, _>>();
+        print(&shown.map_err(|_| api::incomprehensible())?, Timestamp::now())?;
     }
     match list.damaged.len() {
         0 => Ok(()),
@@ -63,8 +72,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-fn print(list: &List, now: Timestamp) -> Result<(), Failure> {
-    let mut shown: Vec<_> = list.authentications.iter().map(|one| (owner(one), service(one), one)).collect();
+/// Every page. What comes or goes meanwhile is in them or not.
+fn ask(arguments: &Arguments) -> Result<List, Failure> {
+    let Arguments { owner, service, environment, state, .. } = arguments;
+    let given = [("owner", owner), ("service", service), ("environment", environment), ("state", state)];
+    let given = given.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)));
+    let mut query: Vec<_> = std::iter::once(("limit", PAGE.to_owned())).chain(given).collect();
+    let mut list = List::default();
+    loop {
+        let text: Vec<_> = query.iter().map(|(key, value)| format!("{key}={}", percent::encode(value))).collect();
+        let path = format!("/v1/authentications?{}", text.join("&"));
+        let page: Page = api::ask(&arguments.connected, Method::GET, &path)?;
+        list.authentications.extend(page.list.authentications);
+        list.damaged.extend(page.list.damaged);
+        let Some(next) = page.next else { return Ok(list) };
+        query.retain(|(key, _)| *key != "after");
+        query.push(("after", next.to_string()));
+    }
+}
+
+fn print(list: &[Shown], now: Timestamp) -> Result<(), Failure> {
+    let mut shown: Vec<_> = list.iter().map(|one| (owner(one), service(one), one)).collect();
     shown.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
     if shown.is_empty() {
         return output::line("no authentications");

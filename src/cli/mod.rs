@@ -97,6 +97,8 @@ enum Command {
     /// Explain a decision by the rule that made it
     #[command(subcommand)]
     Why(why::Command),
+    /// List who may do what with an authentication, by which rules
+    WhoCan(why::About),
     /// Wipe the daemon's keys and tokens: it answers no secret until it is unlocked
     Lock(lock::Arguments),
     /// Unlock the daemon's vault again
@@ -228,6 +230,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Seal(arguments) => seal::run(arguments),
         Command::Recipient(arguments) => recipient::run(arguments),
         Command::Why(command) => why::run(command),
+        Command::WhoCan(about) => why::who_can(about),
         Command::Lock(arguments) => lock::lock(arguments),
         Command::Unlock(arguments) => lock::unlock(arguments),
         Command::Key(command) => key::run(command),

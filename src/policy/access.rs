@@ -70,6 +70,21 @@ pub enum Grant {
     Manage,
 }
 
+impl Grant {
+    /// As the configuration names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Metadata => "metadata",
+            Self::Read => "read",
+            Self::Refresh => "refresh",
+            Self::Sync => "sync",
+            Self::Ingest => "ingest",
+            Self::Manage => "manage",
+        }
+    }
+}
+
 /// What a grant is asked for on.
 #[derive(Clone, Copy, Debug)]
 pub enum What<'a> {
@@ -212,11 +227,14 @@ impl Rule {
     fn misses_caller(&self, caller: &Caller) -> Option<&'static str> {
         let AccessRule { users, groups, units, .. } = &self.config;
         let by_account = self.uids.contains(&caller.uid) || self.gids.iter().any(|gid| caller.gids.contains(gid));
-        if !by_account && !(users.is_empty() && groups.is_empty()) {
-            return Some(if groups.is_empty() { "users" } else { "users and groups" });
-        }
-        let by_unit = || caller.unit().is_some_and(|unit| any_matches(units, unit));
-        (!units.is_empty() && !by_unit()).then_some("units")
+        let accounts = match (users.is_empty(), groups.is_empty()) {
+            (true, true) => None,
+            (false, true) => Some("users"),
+            (true, false) => Some("groups"),
+            (false, false) => Some("users and groups"),
+        };
+        let by_unit = || units.is_empty() || caller.unit().is_some_and(|unit| any_matches(units, unit));
+        accounts.filter(|_| !by_account).or_else(|| (!by_unit()).then_some("units"))
     }
 
     fn gives(&self, what: What<'_>) -> bool {

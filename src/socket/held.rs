@@ -9,7 +9,7 @@ use crate::{authentication::Metadata, freshness::Standing, policy::PullDecision,
 pub(super) fn permitted(api: &Api, metadata: &Metadata) -> Result<(), ApiError> {
     match api.policy.borrow().pull(metadata) {
         PullDecision::Permitted { .. } => Ok(()),
-        _ => Err(ApiError::NotHeld),
+        PullDecision::Refused { .. } => Err(ApiError::NotHeld),
     }
 }
 

@@ -66,7 +66,7 @@ fn a_refused_caller_gets_its_request_id_and_no_reason() {
 fn a_mistyped_configuration_is_told_by_line_and_key() {
     let house = House::new("[sync]\nintervall = \"5m\"\n");
     insta::assert_snapshot!(golden(&house, &["check"], 78), @"
-    error: the configuration DIR/trayvault.toml, line 8, sync.intervall is wrong: unknown key intervall, expected one of `interval`, `refresh_after`, `expiry_margin`, `expires_at`, `expires_in`, `serve_stale_for`, `max_removed_percent`, `keep_tombstones`
+    error: the configuration DIR/trayvault.toml, line 9, sync.intervall is wrong: unknown key intervall, expected one of `interval`, `refresh_after`, `expiry_margin`, `expires_at`, `expires_in`, `serve_stale_for`, `max_removed_percent`, `keep_tombstones`
     hint: config/trayvault.toml shows every key with its default
     ");
 }
@@ -104,6 +104,7 @@ fn wrong_arguments_exit_with_usage_and_help_with_success() {
       seal       Seal a document to the vault, to drop it from anywhere
       recipient  Print the recipient that documents are sealed to
       why        Explain a decision by the rule that made it
+      who-can    List who may do what with an authentication, by which rules
       lock       Wipe the daemon's keys and tokens: it answers no secret until it is unlocked
       unlock     Unlock the daemon's vault again
       key        The vault's key slots, and the rotation of its keys

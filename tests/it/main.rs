@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, reason = "a test that can't go on says why and fails")]
 
+mod access;
 mod audit;
 mod backup;
 mod cli;
@@ -10,6 +11,7 @@ mod client;
 mod demo;
 mod events;
 mod freshness;
+mod guard;
 mod held;
 mod ingest;
 mod integrity;

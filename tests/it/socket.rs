@@ -115,14 +115,14 @@ fn with_a_group_only_its_members_may_connect() {
 
 #[test]
 fn a_process_on_the_workflow_guards_list_is_refused_whatever_a_rule_grants() {
-    let house = House::ready(OPEN);
+    let house = House::ready(&format!("{OPEN}\n[workflow_guard]\nprocesses = [\"agent-of-another\"]\n"));
     if !trayvault::system::peer::has_peer_pidfd().expect("sockets") {
         // Before Linux 6.5 processes have no names here, and that must be said.
         assert!(house.succeeds(&["check"]).contains("can't name the unit or process of a caller"));
         return;
     }
     let daemon = pulled(&house);
-    let agent = house.path("agent-linux-amd64");
+    let agent = house.path("agent-of-another");
     fs::copy(env!("CARGO_BIN_EXE_trayvault"), &agent).expect("a copy");
     let id = house.upstream("slack").id.to_string();
     let refused = house.run_program(&agent, &["get", &id]);
