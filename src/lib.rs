@@ -13,7 +13,7 @@
 //! - [`requests`] is what tasks ask of synchronisation, [`freshness`] what a value's age means, [`feed`] and [`status`]
 //!   what the tasks say of themselves;
 //! - [`cli`] is what a person sees, [`offline`], [`check`] and [`backup`] what needs no daemon;
-//! - [`secret`] and [`authentication`] are the vocabulary, [`system`] the operating system.
+//! - [`secret`], [`authentication`] and [`pointer`] are the vocabulary, [`system`] the operating system.
 
 pub mod audit;
 pub mod authentication;
@@ -36,7 +36,7 @@ mod lately;
 mod logging;
 pub mod offline;
 mod percent;
-mod pointer;
+pub mod pointer;
 pub mod policy;
 pub mod principals;
 pub mod requests;

@@ -34,7 +34,7 @@ use crate::{
     system::{
         accounts,
         files::{self},
-        memory,
+        limits, memory,
         secret_memory::{self, Protection},
     },
     task::{Drained, Tasks},
@@ -56,6 +56,7 @@ pub fn run(config_path: &Path, accept_rollback: bool, offline: bool) -> Result<(
     let config = Config::load(config_path)?;
     logging::start(config.log.level.into());
     memory::forbid_dumps().map_err(|source| DaemonError::System("the process can't be made undumpable", source))?;
+    limits::raise_open_files();
     let signals = signals()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod delivery;
 pub mod files;
 pub mod lease;
+pub mod limits;
 pub mod memory;
 pub mod overwrite;
 pub mod peer;
