@@ -287,11 +287,6 @@ impl Policy {
         }
         AccessDecision::Refused(nearest)
     }
-
-    /// Whether what processes are makes a difference, and not only whose they are.
-    pub fn looks_at_processes(&self) -> bool {
-        self.guard.looks_at_processes() || self.access.iter().any(|rule| !rule.config.units.is_empty())
-    }
 }
 
 #[cfg(test)]
