@@ -2,38 +2,30 @@
 
 use std::{
     fs::File,
-    io::{self, Seek, SeekFrom, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    io,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use jiff::Timestamp;
-use rustix::{
-    fs::{FallocateFlags, fallocate},
-    io::Errno,
-};
-use serde::Serialize;
-use uuid::Uuid;
-
 use super::{
     FILE_NAME,
-    event::{Action, Actor, Event, Outcome},
+    chain::{Alone, Chain, Reserved},
+    entry::Scribe,
+    event::{Action, Event, Outcome},
     generations::{Anchored, Generations},
-    tail::{Link, Tail, last_link},
-    verify::{MAC_LEN, entry_mac},
+    queue::{Lead, Queue, Turn},
+    tail::{Link, Tail},
+    verify::MAC_LEN,
 };
 use crate::{
-    authentication::{AuthenticationId, Owner, Principal},
     clauses::clauses,
-    crypto::{hex, hkdf_sha256, hmac_sha256},
     secret::Key,
     system::files::{FileError, open_private},
 };
 
-/// How much room is kept behind the last entry, in bytes: some thousands of entries, so that reads go on when the disk is
-/// full.
-const RESERVE: u64 = 4 * 1024 * 1024;
+/// What an entry takes, about, in bytes.
+const USUAL_LEN: usize = 640;
 
 /// Why an entry could not be recorded, or the log not opened.
 #[derive(Debug, thiserror::Error)]
@@ -83,88 +75,10 @@ pub struct AuditLog(Arc<Shared>);
 
 struct Shared {
     path: PathBuf,
-    session: Uuid,
-    key: Key,
-    fingerprint_key: Key,
+    scribe: Scribe,
     generations: Generations,
     chain: Mutex<Chain>,
-}
-
-struct Chain {
-    file: File,
-    sequence: u64,
-    mac: [u8; MAC_LEN],
-    /// Where the last whole entry ends. Anything behind it is a torn write.
-    end: u64,
-    /// Up to where there is room for sure, and whether more could be had.
-    reserved: Reserved,
-    /// Why the last entry could not be written.
-    failure: Option<String>,
-}
-
-#[derive(Clone, Copy)]
-struct Reserved {
-    up_to: u64,
-    /// The disk had no more.
-    is_last: bool,
-}
-
-impl Chain {
-    /// Keeps room for the entries to come. Where the file system can't, or has none left, they are written as long as it
-    /// goes.
-    fn reserve(&mut self) {
-        if self.reserved.up_to.saturating_sub(self.end) >= RESERVE / 2 {
-            return;
-        }
-        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.end, RESERVE) {
-            Ok(()) => self.reserved = Reserved { up_to: self.end + RESERVE, is_last: false },
-            Err(error) => self.reserved.is_last = error == Errno::NOSPC || error == Errno::DQUOT,
-        }
-    }
-}
-
-/// Gives the lock on a file back. The lock is the open file's, which outlives this descriptor of it.
-struct Unlocks(File);
-
-impl Drop for Unlocks {
-    fn drop(&mut self) {
-        // Nothing can be done if it fails, and it goes with the process in any case.
-        let _ = self.0.unlock();
-    }
-}
-
-/// One line of the log, without its MAC.
-#[derive(Serialize)]
-struct Entry<'a> {
-    v: u8,
-    seq: u64,
-    time: Timestamp,
-    session: Uuid,
-    action: Action,
-    outcome: Outcome,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    actor: Option<&'a Actor>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authentication: Option<AuthenticationId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    principal: Option<Principal>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    owner: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    intent: Option<Uuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<Uuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    slot: Option<Uuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    epoch: Option<u32>,
-    generations: Anchored,
+    queue: Queue,
 }
 
 impl AuditLog {
@@ -209,21 +123,20 @@ impl AuditLog {
     fn open_any(directory: &Path, key: Key) -> Result<Self, AuditError> {
         let path = directory.join(FILE_NAME);
         let unwritable = |source| AuditError::Unwritable { path: path.clone(), source };
-        let mut file = open_private(&path)?;
-        let alone = file.try_clone().and_then(|file| file.lock().map(|()| Unlocks(file))).map_err(unwritable)?;
-        let tail = Tail::read(&mut file).map_err(unwritable)?;
+        let file = Arc::new(open_private(&path)?);
+        let scribe = Scribe::new(key);
+        let alone = Alone::with(&file).map_err(unwritable)?;
+        let tail = Tail::read(&file).map_err(unwritable)?;
         let Link { sequence, mac, anchored } = match &tail.last_lines {
             None => Link { sequence: 0, mac: [0; MAC_LEN], anchored: Anchored::default() },
-            Some(lines) => last_link(&key, lines).ok_or_else(|| AuditError::Foreign(path.clone()))?,
+            Some(lines) => scribe.link(lines).ok_or_else(|| AuditError::Foreign(path.clone()))?,
         };
         if tail.torn {
             file.set_len(tail.end).and_then(|()| file.sync_data()).map_err(unwritable)?;
         }
         drop(alone);
         let log = Self(Arc::new(Shared {
-            session: Uuid::new_v4(),
-            fingerprint_key: hkdf_sha256(&key, b"", "trayvault audit identifiers v1"),
-            key,
+            scribe,
             generations: Generations::from(anchored),
             chain: Mutex::new(Chain {
                 file,
@@ -233,6 +146,7 @@ impl AuditLog {
                 reserved: Reserved { up_to: 0, is_last: false },
                 failure: None,
             }),
+            queue: Queue::default(),
             path,
         }));
         if tail.torn {
@@ -246,7 +160,38 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError::Unwritable`]: what the entry was for must not happen.
     pub fn record(&self, event: &Event) -> Result<(), AuditError> {
-        self.append(event).map(|_| ())
+        self.append(&[event]).map(|_| ())
+    }
+
+    /// The same for what many ask at once: those who come while others' entries are written wait, and theirs are written
+    /// together.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub async fn record_together(&self, event: Event) -> Result<(), Arc<AuditError>> {
+        match self.0.queue.join(event) {
+            Turn::Now(event) => {
+                let lead = Lead::of(self.clone());
+                let written = self.append(&[&event]).map(|_| ()).map_err(Arc::new);
+                lead.hand_on();
+                written
+            }
+            // Cut off, nothing is known of it.
+            Turn::Later(written) => written.await.unwrap_or_else(|_| Err(self.cut_off())),
+        }
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.0.queue
+    }
+
+    /// Writes the entries of all who wait.
+    pub(super) fn record_all(&self, events: &[&Event]) -> Result<(), Arc<AuditError>> {
+        self.append(events).map(|_| ()).map_err(Arc::new)
+    }
+
+    fn cut_off(&self) -> Arc<AuditError> {
+        Arc::new(self.unwritable(io::ErrorKind::Interrupted.into()))
     }
 
     /// Writes an entry and waits until it is on stable storage: for what can't be undone.
@@ -254,7 +199,7 @@ impl AuditLog {
     /// # Errors
     /// As [`Self::record`].
     pub fn record_synced(&self, event: &Event) -> Result<(), AuditError> {
-        let file = self.append(event)?;
+        let file = self.append(&[event])?;
         file.sync_data().map_err(|source| self.unwritable(source))
     }
 
@@ -278,46 +223,34 @@ impl AuditLog {
         self.0.chain.lock().unwrap_or_else(PoisonError::into_inner).sequence == 0
     }
 
-    fn append(&self, event: &Event) -> Result<File, AuditError> {
+    fn append(&self, events: &[&Event]) -> Result<Arc<File>, AuditError> {
         let mut chain = self.0.chain.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = self.append_to(&mut chain, event);
+        let written = self.append_to(&mut chain, events);
         chain.failure = written.as_ref().err().map(|error| clauses(error));
         written
     }
 
-    fn append_to(&self, chain: &mut Chain, event: &Event) -> Result<File, AuditError> {
+    fn append_to(&self, chain: &mut Chain, events: &[&Event]) -> Result<Arc<File>, AuditError> {
         // A command may write while a daemon does.
-        let alone = chain.file.try_clone().and_then(|file| file.lock().map(|()| Unlocks(file)));
-        let _alone = alone.map_err(|source| self.unwritable(source))?;
+        let alone = Alone::with(&chain.file).map_err(|source| self.unwritable(source))?;
         self.catch_up(chain)?;
         chain.reserve();
-        let mut line = self.line(chain.sequence + 1, event);
-        let mac = entry_mac(&self.0.key, &chain.mac, line.as_bytes());
-        line.pop();
-        line.push_str(",\"mac\":\"");
-        line.push_str(&hex(&mac));
-        line.push_str("\"}\n");
-
-        let end = chain.end;
-        // What a failed write left behind is overwritten, so that an entry is whole or not there.
-        let written = chain
-            .file
-            .seek(SeekFrom::Start(end))
-            .and_then(|_| chain.file.write_all(line.as_bytes()))
-            .and_then(|()| chain.file.try_clone());
-        match written {
-            Ok(file) => {
-                chain.sequence += 1;
-                chain.mac = mac;
-                chain.end += line.len() as u64;
-                Ok(file)
-            }
-            Err(source) => {
-                // Best effort: if the cut fails as well, the next entry overwrites it or the next start cuts it.
-                let _ = chain.file.set_len(end);
-                Err(self.unwritable(source))
-            }
+        let mut lines = String::with_capacity(events.len() * USUAL_LEN);
+        let (mut sequence, mut mac) = (chain.sequence, chain.mac);
+        for event in events {
+            sequence += 1;
+            mac = self.0.scribe.write(&mut lines, sequence, &mac, event, self.0.generations.now());
         }
+        // What a failed write left behind is overwritten, so that an entry is whole or not there.
+        if let Err(source) = chain.file.write_all_at(lines.as_bytes(), chain.end) {
+            // Best effort: if the cut fails as well, the next entry overwrites it or the next start cuts it.
+            let _ = chain.file.set_len(chain.end);
+            return Err(self.unwritable(source));
+        }
+        (chain.sequence, chain.mac) = (sequence, mac);
+        chain.end += lines.len() as u64;
+        drop(alone);
+        Ok(Arc::clone(&chain.file))
     }
 
     /// Goes on behind what another process has written since.
@@ -331,9 +264,9 @@ impl AuditLog {
         if found.len() == chain.end {
             return Ok(());
         }
-        let tail = Tail::read(&mut chain.file).map_err(|source| self.unwritable(source))?;
+        let tail = Tail::read(&chain.file).map_err(|source| self.unwritable(source))?;
         let lines = tail.last_lines.as_ref().ok_or_else(|| AuditError::Foreign(self.0.path.clone()))?;
-        let link = last_link(&self.0.key, lines).ok_or_else(|| AuditError::Foreign(self.0.path.clone()))?;
+        let link = self.0.scribe.link(lines).ok_or_else(|| AuditError::Foreign(self.0.path.clone()))?;
         if link.sequence < chain.sequence {
             return Err(AuditError::Cut(self.0.path.clone()));
         }
@@ -345,40 +278,6 @@ impl AuditLog {
         self.0.generations.reached(link.anchored);
         (chain.sequence, chain.mac, chain.end) = (link.sequence, link.mac, tail.end);
         Ok(())
-    }
-
-    fn line(&self, sequence: u64, event: &Event) -> String {
-        let owner = event.target.owner.as_ref();
-        let entry = Entry {
-            v: 1,
-            seq: sequence,
-            time: Timestamp::now(),
-            session: self.0.session,
-            action: event.action,
-            outcome: event.outcome,
-            reason: event.reason,
-            rule: event.rule.as_deref(),
-            actor: event.actor.as_ref(),
-            authentication: event.target.authentication,
-            principal: owner.map(Owner::principal),
-            owner: owner.map(|owner| self.fingerprint(owner)),
-            intent: event.target.intent,
-            request: event.request,
-            count: event.count,
-            slot: event.slot,
-            epoch: event.epoch,
-            generations: self.0.generations.now(),
-        };
-        serde_json::to_string(&entry).unwrap_or_else(|_| unreachable!("an entry has string keys and plain values"))
-    }
-
-    /// Whom an entry names, without naming them: the first 8 bytes of an HMAC, in hex.
-    fn fingerprint(&self, owner: &Owner) -> String {
-        let kind: &[u8] = match owner {
-            Owner::EndUser { .. } => b"end user\0",
-            Owner::Workspace => b"workspace\0",
-        };
-        hex(&hmac_sha256(&self.0.fingerprint_key, &[kind, owner.key().as_bytes()])[..8])
     }
 
     fn unwritable(&self, source: io::Error) -> AuditError {

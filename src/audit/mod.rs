@@ -5,10 +5,13 @@
 //! audit key over the predecessor's MAC followed by the line without that member. The first entry's predecessor is
 //! 32 zero bytes.
 
+mod chain;
+mod entry;
 mod event;
 mod failures;
 mod generations;
 mod log;
+mod queue;
 mod tail;
 mod verify;
 

@@ -30,7 +30,7 @@ impl Tail {
     /// An entry is far shorter than this; what a crash left behind may be longer.
     const WINDOW: u64 = 64 * 1024;
 
-    pub(super) fn read(file: &mut File) -> io::Result<Self> {
+    pub(super) fn read(mut file: &File) -> io::Result<Self> {
         let length = file.seek(SeekFrom::End(0))?;
         let mut size = Self::WINDOW;
         loop {

@@ -49,7 +49,8 @@ pub(super) async fn pull(
             needs_scopes: policy.needs_scopes(metadata),
             explanation: policy.explain_pull(metadata),
         })
-    });
+    })
+    .await;
     asked.answer(why.map(|why| answer::json(StatusCode::OK, asked.id(), &why)))
 }
 
@@ -88,12 +89,15 @@ pub(super) async fn access(
     let asked = Asked::new(&api, caller);
     let supposed = query.ok().and_then(|Query(query)| Some((query.caller()?, query.field)));
     let why = match supposed {
-        Some((supposed, field)) => authorised(&asked, &id, Action::Explain, Grant::Manage, |record| {
-            let Record { metadata, state, .. } = &record;
-            let what = field.as_ref().map_or(What::One(metadata), |field| What::Part(metadata, field));
-            let explanation = asked.policy().explain_access(&supposed, Grant::Read, what);
-            Ok(WhyRead { id: metadata.id, state: *state, explanation })
-        }),
+        Some((supposed, field)) => {
+            authorised(&asked, &id, Action::Explain, Grant::Manage, |record| {
+                let Record { metadata, state, .. } = &record;
+                let what = field.as_ref().map_or(What::One(metadata), |field| What::Part(metadata, field));
+                let explanation = asked.policy().explain_access(&supposed, Grant::Read, what);
+                Ok(WhyRead { id: metadata.id, state: *state, explanation })
+            })
+            .await
+        }
         None => Err(ApiError::BadRequest(
             "only uid, gids (numbers, with commas between them), unit, process and field (a JSON pointer) may be given",
         )),
@@ -134,6 +138,7 @@ pub(super) async fn who_can(
         let policy = asked.policy();
         let (id, rules) = (record.metadata.id, policy.who_can(&record.metadata));
         Ok(WhoCan { id, rules, workflow_guard: policy.guard().config().clone() })
-    });
+    })
+    .await;
     asked.answer(who.map(|who| answer::json(StatusCode::OK, asked.id(), &who)))
 }

@@ -96,7 +96,7 @@ type Content = (u64, Option<SecretBytes>);
 async fn read(asked: &Asked<'_>, id: &str, query: &FullQuery, known: &Known) -> Result<Content, ApiError> {
     let granted = Granted::decide(asked, id, query.field.as_ref(), Action::Read, Grant::Read)?;
     let content = find(asked.api, &granted, query, known).await;
-    granted.ended(content)
+    granted.ended(content).await
 }
 
 async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery, known: &Known) -> Result<Content, ApiError> {
@@ -209,7 +209,7 @@ async fn refresh_now(asked: &Asked<'_>, id: &str, rejected: Option<u64>) -> Resu
         Ok(RefreshAnswer { outcome, shown: now.ok_or(ApiError::NotFound)?.into() })
     };
     let answer = answer.await;
-    granted.ended(answer)
+    granted.ended(answer).await
 }
 
 /// Puts the answer together in one buffer, around the text as Tray sent it.

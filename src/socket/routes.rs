@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The largest body of a request, in bytes: a passphrase, or a document.
-const BODY_LIMIT: usize = 64 * 1024;
+pub(super) const BODY_LIMIT: usize = 64 * 1024;
 
 pub(super) fn router(api: Arc<Api>) -> Router {
     Router::new()
@@ -96,6 +96,14 @@ impl<'a> Asked<'a> {
 
     pub(super) fn record(&self, event: &Event) -> Result<(), ApiError> {
         self.api.audit.record(event).map_err(|error| {
+            tracing::error!(%error, "an answer was withheld");
+            ApiError::AuditUnavailable
+        })
+    }
+
+    /// The same, written together with those of others that come at the same time.
+    async fn record_together(&self, event: Event) -> Result<(), ApiError> {
+        self.api.audit.record_together(event).await.map_err(|error| {
             tracing::error!(%error, "an answer was withheld");
             ApiError::AuditUnavailable
         })
@@ -184,7 +192,7 @@ async fn metadata(
     Path(id): Path<String>,
 ) -> Response<Body> {
     let asked = Asked::new(&api, caller);
-    let shown = authorised(&asked, &id, Action::List, Grant::Metadata, |record| Ok(Shown::from(record)));
+    let shown = authorised(&asked, &id, Action::List, Grant::Metadata, |record| Ok(Shown::from(record))).await;
     asked.answer(shown.map(|shown| answer::json(StatusCode::OK, asked.id, &shown)))
 }
 
@@ -264,13 +272,13 @@ impl<'a> Granted<'a> {
     }
 
     /// Records how it ended. What was prepared leaves this function only once its entry is written.
-    pub(super) fn ended<T>(self, prepared: Result<T, ApiError>) -> Result<T, ApiError> {
+    pub(super) async fn ended<T>(self, prepared: Result<T, ApiError>) -> Result<T, ApiError> {
         let Self { asked, action, target, rule, .. } = self;
         let event = match &prepared {
             Ok(_) => asked.event(action, Outcome::Done),
             Err(error) => asked.event(action, Outcome::Failed).because(error.message()),
         };
-        asked.record(&event.on(target).under(Some(&rule)))?;
+        asked.record_together(event.on(target).under(Some(&rule))).await?;
         prepared
     }
 }
@@ -280,7 +288,7 @@ fn what<'a>(metadata: &'a Metadata, part: Option<&'a Pointer>) -> What<'a> {
 }
 
 /// Decides on a request, prepares its answer, and records how it ended.
-pub(super) fn authorised<T>(
+pub(super) async fn authorised<T>(
     asked: &Asked<'_>,
     id: &str,
     action: Action,
@@ -289,7 +297,7 @@ pub(super) fn authorised<T>(
 ) -> Result<T, ApiError> {
     let mut granted = Granted::decide(asked, id, None, action, grant)?;
     let prepared = granted.record.take().ok_or(ApiError::NotFound).and_then(prepare);
-    granted.ended(prepared)
+    granted.ended(prepared).await
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,64 @@
+//! The log's file, and where its chain stands.
+
+use std::{fs::File, io, sync::Arc};
+
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
+
+use super::verify::MAC_LEN;
+
+/// How much room is kept behind the last entry, in bytes: some thousands of entries, so that reads go on when the disk is
+/// full.
+const RESERVE: u64 = 4 * 1024 * 1024;
+
+pub(super) struct Chain {
+    pub(super) file: Arc<File>,
+    pub(super) sequence: u64,
+    pub(super) mac: [u8; MAC_LEN],
+    /// Where the last whole entry ends. Anything behind it is a torn write.
+    pub(super) end: u64,
+    /// Up to where there is room for sure, and whether more could be had.
+    pub(super) reserved: Reserved,
+    /// Why the last entry could not be written.
+    pub(super) failure: Option<String>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Reserved {
+    pub(super) up_to: u64,
+    /// The disk had no more.
+    pub(super) is_last: bool,
+}
+
+impl Chain {
+    /// Keeps room for the entries to come. Where the file system can't, or has none left, they are written as long as it
+    /// goes.
+    pub(super) fn reserve(&mut self) {
+        if self.reserved.up_to.saturating_sub(self.end) >= RESERVE / 2 {
+            return;
+        }
+        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.end, RESERVE) {
+            Ok(()) => self.reserved = Reserved { up_to: self.end + RESERVE, is_last: false },
+            Err(error) => self.reserved.is_last = error == Errno::NOSPC || error == Errno::DQUOT,
+        }
+    }
+}
+
+/// The lock on the file, which other processes wait for; given back when dropped.
+pub(super) struct Alone(Arc<File>);
+
+impl Alone {
+    pub(super) fn with(file: &Arc<File>) -> io::Result<Self> {
+        file.lock()?;
+        Ok(Self(Arc::clone(file)))
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // Nothing can be done if it fails, and it goes with the process in any case.
+        let _ = self.0.unlock();
+    }
+}
