@@ -2,14 +2,18 @@
 
 pub mod accounts;
 pub mod alloc;
+pub mod child;
 pub mod clock;
 pub mod delivery;
 pub mod files;
 pub mod lease;
 pub mod limits;
+pub mod memfd;
 pub mod memory;
 pub mod overwrite;
 pub mod peer;
 pub mod process;
 pub mod secret_memory;
+pub mod signals;
 pub mod stack;
+pub mod volatile;
