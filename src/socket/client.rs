@@ -7,9 +7,14 @@ use std::{
 };
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1, header};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header,
+};
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, task::JoinHandle};
 
 use crate::secret::SecretBytes;
 
@@ -54,9 +59,20 @@ pub async fn request(
     path_and_query: &str,
     body: Option<SecretBytes>,
 ) -> Result<Answer, ClientError> {
+    let (response, _driver) = send(socket, method, path_and_query, body).await?;
+    whole(response).await
+}
+
+/// Sends a request; its answer comes as long as the other thing that is returned is there.
+pub(super) async fn send(
+    socket: &Path,
+    method: Method,
+    path_and_query: &str,
+    body: Option<SecretBytes>,
+) -> Result<(Response<Incoming>, Driver), ClientError> {
     let stream = connect(socket).await.map_err(|source| ClientError::NoDaemon { path: socket.to_owned(), source })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| ClientError::Broken)?;
-    let driver = tokio::spawn(connection);
+    let driver = Driver(tokio::spawn(connection));
     let request = Request::builder()
         .method(method)
         .uri(path_and_query)
@@ -64,9 +80,22 @@ pub async fn request(
         .body(Full::new(body.map_or_else(Bytes::new, Bytes::from_owner)))
         .map_err(|_| ClientError::Broken)?;
     let response = sender.send_request(request).await.map_err(|_| ClientError::Broken)?;
+    Ok((response, driver))
+}
+
+/// What moves a connection's bytes; the connection ends with it.
+pub(super) struct Driver(JoinHandle<hyper::Result<()>>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Reads an answer to its end.
+pub(super) async fn whole(response: Response<Incoming>) -> Result<Answer, ClientError> {
     let status = response.status();
     let body = Limited::new(response.into_body(), LIMIT).collect().await.map_err(|_| ClientError::Broken)?;
-    driver.abort();
     Ok(Answer { status, body: SecretBytes::new(body.to_bytes().to_vec()) })
 }
 

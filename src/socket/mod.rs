@@ -8,6 +8,7 @@ mod explaining;
 mod held;
 mod ingest;
 mod listener;
+mod listening;
 mod listing;
 mod manage;
 mod peers;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 
 pub use client::{Answer, ClientError, request};
 pub use listener::{BindError, Endpoint};
+pub use listening::{Event, Listening, Subscribed, listen};
 pub use server::Server;
 
 use crate::{
