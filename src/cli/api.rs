@@ -1,6 +1,9 @@
 //! Asks the daemon, and turns its refusals into errors that a person can act on.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use hyper::{Method, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -9,7 +12,7 @@ use super::{Code, Connected, Failure};
 use crate::{
     config::Config,
     secret::SecretBytes,
-    socket::{self, Answer, ClientError},
+    socket::{self, Answer, ClientError, Listening, Subscribed},
 };
 
 /// Sends a request and reads the answer as `T`.
@@ -18,7 +21,7 @@ pub(super) fn ask<T: DeserializeOwned>(connected: &Connected, method: Method, pa
 }
 
 /// Reads an answer as `T`; the parser's words are not shown, since they may quote the answer.
-pub(super) fn parse<T: DeserializeOwned>(answer: &SecretBytes) -> Result<T, Failure> {
+pub(super) fn parse<'a, T: Deserialize<'a>>(answer: &'a SecretBytes) -> Result<T, Failure> {
     serde_json::from_slice(answer.expose_secret()).map_err(|_| incomprehensible())
 }
 
@@ -74,17 +77,34 @@ fn successful(path: &str, answer: Answer) -> Result<SecretBytes, Failure> {
 fn send(connected: &Connected, method: Method, path: &str, body: Option<SecretBytes>) -> Result<Answer, Failure> {
     let socket = socket_path(connected)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(socket::request(&socket, method, path, body)).map_err(|error| match error {
-        ClientError::NoDaemon { ref source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-            Failure::of(Code::NoPermission, &error)
+    runtime.block_on(socket::request(&socket, method, path, body)).map_err(|error| unanswered(&error))
+}
+
+/// As [`ask_raw`] with GET, within a runtime.
+pub(super) async fn read(socket: &Path, path: &str) -> Result<SecretBytes, Failure> {
+    let answer = socket::request(socket, Method::GET, path, None).await.map_err(|error| unanswered(&error))?;
+    successful(path, answer)
+}
+
+/// Listens to what happens.
+pub(super) async fn listen(socket: &Path) -> Result<Listening, Failure> {
+    match socket::listen(socket).await.map_err(|error| unanswered(&error))? {
+        Subscribed::Yes(listening) => Ok(listening),
+        Subscribed::No(answer) => Err(refused("/v1/events", answer.status, &answer.body)),
+    }
+}
+
+fn unanswered(error: &ClientError) -> Failure {
+    match error {
+        ClientError::NoDaemon { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Failure::of(Code::NoPermission, error)
                 .hint("check the group and mode of the socket and of its directory".to_owned())
         }
-        ClientError::NoDaemon { ref source, .. } if !is_absent(source) => Failure::of(Code::Unavailable, &error),
-        ClientError::NoDaemon { .. } => {
-            Failure::of(Code::Unavailable, &error).hint("start it with: trayvault run".to_owned())
+        ClientError::NoDaemon { source, .. } if is_absent(source) => {
+            Failure::of(Code::Unavailable, error).hint("start it with: trayvault run".to_owned())
         }
-        ClientError::Broken => Failure::of(Code::Unavailable, &error),
-    })
+        ClientError::NoDaemon { .. } | ClientError::Broken => Failure::of(Code::Unavailable, error),
+    }
 }
 
 /// Whether nobody listens there, as opposed to a path that is no socket's.
@@ -92,7 +112,8 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-fn socket_path(connected: &Connected) -> Result<PathBuf, Failure> {
+/// Where the daemon listens.
+pub(super) fn socket_path(connected: &Connected) -> Result<PathBuf, Failure> {
     if let Some(path) = &connected.socket {
         return Ok(path.clone());
     }

@@ -9,6 +9,7 @@ mod demo;
 mod drop;
 #[cfg(feature = "emulator")]
 mod emulator;
+mod exec;
 mod get;
 mod ingest;
 mod init;
@@ -83,6 +84,8 @@ enum Command {
     List(list::Arguments),
     /// Read one authentication
     Get(get::Arguments),
+    /// Run a command with secrets in its environment or in files
+    Exec(exec::Arguments),
     /// Synchronise with Tray now
     Sync(sync::Arguments),
     /// Drop a document, sealed, or show what it would do
@@ -152,6 +155,10 @@ enum Code {
     NoPermission = 77,
     /// `EX_CONFIG`.
     Config = 78,
+    /// A command was found and can't be run, as shells have it.
+    NotExecutable = 126,
+    /// There is no such command, as shells have it.
+    NoCommand = 127,
     /// Ended by Ctrl-C, as shells have it: 128 and the signal's number.
     #[cfg(feature = "emulator")]
     Interrupted = 130,
@@ -193,7 +200,7 @@ pub fn main() -> ExitCode {
     // Commands handle keys and credentials too. Best effort here: the daemon insists.
     let _ = memory::forbid_dumps();
     match dispatch(&cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever read the output has seen enough: head(1), a pager.
         Err(failure) if failure.message.ends_with("Broken pipe (os error 32)") => ExitCode::SUCCESS,
         Err(failure) => fail(&failure),
@@ -216,8 +223,9 @@ fn usage(error: &clap::Error) -> Failure {
     Failure::new(Code::Usage, clause).hint("--help shows what there is".to_owned())
 }
 
-fn dispatch(command: &Command) -> Result<(), Failure> {
-    match command {
+fn dispatch(command: &Command) -> Result<ExitCode, Failure> {
+    let done = match command {
+        Command::Exec(arguments) => return exec::run(arguments),
         Command::Init(arguments) => init::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Run(arguments) => run::run(arguments),
@@ -241,7 +249,8 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Emulator(arguments) => emulator::run(arguments),
         #[cfg(feature = "emulator")]
         Command::Demo(arguments) => demo::run(arguments),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

@@ -98,6 +98,7 @@ fn wrong_arguments_exit_with_usage_and_help_with_success() {
       status     Show how the daemon stands
       list       List authentications, without secrets
       get        Read one authentication
+      exec       Run a command with secrets in its environment or in files
       sync       Synchronise with Tray now
       drop       Drop a document, sealed, or show what it would do
       ingest     Documents that are not finished, and rejected ones

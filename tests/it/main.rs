@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod demo;
 mod events;
+mod exec;
 mod freshness;
 mod guard;
 mod held;

@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, reason = "the counts are shown")]
 
 mod keys;
-mod process;
+pub(crate) mod process;
 
 use std::{
     collections::BTreeMap,

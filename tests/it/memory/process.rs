@@ -13,28 +13,28 @@ const PAGE: usize = 4096;
 /// Mappings that hold nothing of the process's own, and can't be read this way.
 const OF_THE_KERNEL: [&str; 2] = ["[vvar", "[vsyscall]"];
 
-pub(super) struct Process {
+pub(crate) struct Process {
     pid: i32,
     memory: File,
 }
 
 /// A part of the address space.
-pub(super) struct Mapping {
-    pub(super) range: Range<u64>,
+pub(crate) struct Mapping {
+    pub(crate) range: Range<u64>,
     /// As the kernel names it; empty for anonymous memory.
     name: String,
 }
 
 /// What a mapping holds.
-pub(super) struct Content {
+pub(crate) struct Content {
     /// As long as the mapping, with zeros for what can't be read.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// How much of it can't be read.
-    pub(super) unreadable: usize,
+    pub(crate) unreadable: usize,
 }
 
 /// A thread that waits in the kernel.
-pub(super) struct Thread {
+pub(crate) struct Thread {
     name: String,
     stack_pointer: u64,
 }
@@ -42,12 +42,12 @@ pub(super) struct Thread {
 impl Process {
     /// # Errors
     /// `PermissionDenied` for whoever may not trace it.
-    pub(super) fn open(pid: i32) -> io::Result<Self> {
+    pub(crate) fn open(pid: i32) -> io::Result<Self> {
         Ok(Self { pid, memory: File::open(format!("/proc/{pid}/mem"))? })
     }
 
     /// Every mapping that the process itself may read.
-    pub(super) fn mappings(&self) -> Vec<Mapping> {
+    pub(crate) fn mappings(&self) -> Vec<Mapping> {
         let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid)).expect("maps");
         let all = maps.lines().map(|line| {
             let mut columns = line.splitn(6, ' ');
@@ -61,7 +61,7 @@ impl Process {
     }
 
     /// Reads a mapping whole.
-    pub(super) fn read(&self, mapping: &Mapping) -> Content {
+    pub(crate) fn read(&self, mapping: &Mapping) -> Content {
         let mut content = Content { bytes: vec![0; mapping.len()], unreadable: 0 };
         let mut at = 0;
         while at < content.bytes.len() {
@@ -80,7 +80,7 @@ impl Process {
         content
     }
 
-    pub(super) fn threads(&self) -> Vec<Thread> {
+    pub(crate) fn threads(&self) -> Vec<Thread> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).expect("tasks");
         let paths = tasks.map(|task| task.expect("a task").path());
         let thread = |path: std::path::PathBuf| {
@@ -95,17 +95,17 @@ impl Process {
 }
 
 impl Mapping {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         usize::try_from(self.range.end - self.range.start).expect("a size")
     }
 
     /// Whether it is memory that the kernel takes out of its own reach.
-    pub(super) fn is_secret(&self) -> bool {
+    pub(crate) fn is_secret(&self) -> bool {
         self.name.contains("secretmem")
     }
 
     /// Where an address in it is.
-    pub(super) fn place(&self, address: u64, threads: &[Thread]) -> String {
+    pub(crate) fn place(&self, address: u64, threads: &[Thread]) -> String {
         let offset = address - self.range.start;
         if let Some(thread) = threads.iter().find(|thread| self.range.contains(&thread.stack_pointer)) {
             let distance = address.abs_diff(thread.stack_pointer);
