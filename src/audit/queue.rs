@@ -26,6 +26,7 @@ struct Waiting {
 }
 
 /// Whose turn it is.
+#[expect(clippy::large_enum_variant, reason = "it lives for a moment, on the stack")]
 pub(super) enum Turn {
     /// The caller's, who writes its entry itself and then [hands on](Lead::hand_on).
     Now(Event),
