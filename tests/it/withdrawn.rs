@@ -390,7 +390,7 @@ fn one_that_tray_fails_on_does_not_close_the_circuit_to_the_others() {
     let [first, second] = of(&house, "acme-1")[..] else { panic!("two of them") };
     house.world().add_fault(Fault::before(Call::FullRead, FaultKind::Status(500)).times(6));
     for _ in 0..2 {
-        assert_eq!(refresh(&house, first, "")["code"], "upstream_unavailable");
+        assert_eq!(refresh(&house, first, "")["code"], "upstream_failed");
     }
     assert_eq!(refresh(&house, second, "")["outcome"], "pulled");
     daemon.stop();
