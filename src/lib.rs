@@ -10,8 +10,8 @@
 //! - [`vault`] seals them, with [`crypto`], into a cache; [`stores`] opens it and the journal, [`custody`] locks, unlocks
 //!   and rotates the keys;
 //! - [`socket`] answers callers that [`policy`] names, and [`audit`] records all of it first;
-//! - [`requests`] is what tasks ask of synchronisation, [`freshness`] what a value's age means, [`feed`] and [`status`]
-//!   what the tasks say of themselves;
+//! - [`requests`] is what tasks ask of synchronisation, [`freshness`] what a value's age means, [`feed`], [`status`] and
+//!   [`metrics`] what the tasks say of themselves;
 //! - [`cli`] is what a person sees, [`offline`], [`check`] and [`backup`] what needs no daemon;
 //! - [`secret`], [`authentication`] and [`pointer`] are the vocabulary, [`system`] the operating system.
 
@@ -34,6 +34,7 @@ pub mod freshness;
 pub mod ingest;
 mod lately;
 mod logging;
+pub mod metrics;
 pub mod offline;
 mod percent;
 pub mod pointer;

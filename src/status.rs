@@ -39,6 +39,31 @@ pub struct SyncStatus {
     pub last: Option<CycleReport>,
     /// When the next one is due.
     pub next_at: Option<Timestamp>,
+    /// Cycles that ended since the start.
+    pub cycles: u64,
+    /// What became of pulls since the start, in cycles and out of them.
+    pub pulls: Pulls,
+}
+
+/// What became of pulls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulls {
+    /// Sealed.
+    pub sealed: u64,
+    /// Something changed meanwhile: what was read was dropped.
+    pub overtaken: u64,
+    /// What is held is new enough.
+    pub current: u64,
+    /// No rule permits it.
+    pub not_permitted: u64,
+    /// Tray has it no more.
+    pub gone: u64,
+    /// Tray refuses it.
+    pub refused: u64,
+    /// Tray has not enabled full reads for its principal.
+    pub not_enabled: u64,
+    /// Not answered, or it could not be sealed.
+    pub failed: u64,
 }
 
 /// How far a cycle is.

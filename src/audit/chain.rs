@@ -23,6 +23,8 @@ pub(super) struct Chain {
     pub(super) reserved: Reserved,
     /// Why the last entry could not be written.
     pub(super) failure: Option<String>,
+    /// Entries that could not be written.
+    pub(super) failures: u64,
 }
 
 #[derive(Clone, Copy)]

@@ -98,6 +98,9 @@ pub enum Action {
     /// A local caller listens to events.
     #[serde(rename = "events.subscribe")]
     Subscribe,
+    /// A local caller asked who was refused lately.
+    #[serde(rename = "refusals.list")]
+    ListRefusals,
     /// A dropped file was claimed and read.
     #[serde(rename = "ingest.claim")]
     Claim,

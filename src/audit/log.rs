@@ -145,6 +145,7 @@ impl AuditLog {
                 end: tail.end,
                 reserved: Reserved { up_to: 0, is_last: false },
                 failure: None,
+                failures: 0,
             }),
             queue: Queue::default(),
             path,
@@ -219,6 +220,12 @@ impl AuditLog {
         self.0.chain.lock().unwrap_or_else(PoisonError::into_inner).failure.clone()
     }
 
+    /// How many entries the log has, and how many this process could not write.
+    pub fn tally(&self) -> (u64, u64) {
+        let chain = self.0.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        (chain.sequence, chain.failures)
+    }
+
     fn is_empty(&self) -> bool {
         self.0.chain.lock().unwrap_or_else(PoisonError::into_inner).sequence == 0
     }
@@ -227,6 +234,7 @@ impl AuditLog {
         let mut chain = self.0.chain.lock().unwrap_or_else(PoisonError::into_inner);
         let written = self.append_to(&mut chain, events);
         chain.failure = written.as_ref().err().map(|error| clauses(error));
+        chain.failures += written.as_ref().err().map_or(0, |_| events.len() as u64);
         written
     }
 

@@ -34,25 +34,36 @@ pub(super) struct Arguments {
 
 /// The daemon's answer.
 #[derive(Serialize, Deserialize)]
-struct Status {
-    version: String,
-    vault: String,
-    epoch: Option<u32>,
-    authentications: Counts,
+pub(super) struct Status {
+    pub(super) version: String,
+    pub(super) vault: String,
+    pub(super) epoch: Option<u32>,
+    pub(super) authentications: Counts,
+    pub(super) ages: Ages,
+    pub(super) refusals: u64,
     #[serde(flatten)]
-    posted: Posted,
+    pub(super) posted: Posted,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Counts {
-    full: u64,
-    pending: u64,
-    not_permitted: u64,
-    not_enabled: u64,
-    gone: u64,
-    damaged: u64,
-    refused: u64,
-    users: u64,
+pub(super) struct Counts {
+    pub(super) full: u64,
+    pub(super) pending: u64,
+    pub(super) not_permitted: u64,
+    pub(super) not_enabled: u64,
+    pub(super) gone: u64,
+    pub(super) damaged: u64,
+    pub(super) refused: u64,
+    pub(super) users: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Ages {
+    pub(super) oldest_fetched_at: Option<Timestamp>,
+    pub(super) next_expiry_at: Option<Timestamp>,
+    pub(super) expired: u64,
+    pub(super) expiring_within_hour: u64,
+    pub(super) expiring_within_day: u64,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -118,7 +129,7 @@ fn print(status: &Status, now: Timestamp) -> Result<(), Failure> {
 
 /// How Tray answers, in a line.
 fn describe_tray(tray: &Standing) -> String {
-    let Standing { offline, hosts, budget, requests } = tray;
+    let Standing { offline, hosts, budget, requests, .. } = tray;
     if *offline {
         return "offline: it is not asked".to_owned();
     }

@@ -23,11 +23,13 @@ use crate::{
     feed::Feed,
     freshness::Freshness,
     ingest::{self, Ingest},
-    logging, offline,
+    logging,
+    metrics::Metrics,
+    offline,
     policy::Policy,
     principals::Principals,
     requests::{CycleRequest, Requests},
-    socket::{Api, Endpoint, Server},
+    socket::{Api, Endpoint, Refusals, Server},
     status::Board,
     stores::{self, Stores},
     sync,
@@ -161,6 +163,8 @@ impl Daemon {
             requests: requests.clone(),
             freshness: freshness.subscribe(),
             feed,
+            metrics: Metrics::default(),
+            refusals: Refusals::default(),
         };
         let server = Server::new(endpoint(&config)?, api);
 

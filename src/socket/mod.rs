@@ -11,8 +11,10 @@ mod listener;
 mod listening;
 mod listing;
 mod manage;
+mod metrics;
 mod peers;
 mod reading;
+mod refusals;
 mod routes;
 mod server;
 mod standing;
@@ -27,11 +29,12 @@ use tokio::sync::watch;
 pub use client::{Answer, ClientError, request};
 pub use listener::{BindError, Endpoint};
 pub use listening::{Event, Listening, Subscribed, listen};
+pub use refusals::{Refusals, Refused};
 pub use server::Server;
 
 use crate::{
-    audit::AuditLog, custody::Custody, feed::Feed, freshness::Freshness, policy::Policy, requests::Requests,
-    status::Board, vault::Cache,
+    audit::AuditLog, custody::Custody, feed::Feed, freshness::Freshness, metrics::Metrics, policy::Policy,
+    requests::Requests, status::Board, vault::Cache,
 };
 
 /// The API socket's name in the runtime directory.
@@ -72,4 +75,8 @@ pub struct Api {
     pub freshness: watch::Receiver<Freshness>,
     /// What happens, for whoever listens.
     pub feed: Feed,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The last refusals.
+    pub refusals: Refusals,
 }

@@ -7,6 +7,7 @@ use axum::{
     body::Body,
     extract::{DefaultBodyLimit, Path, Query, State, rejection::QueryRejection},
     http::{Response, StatusCode},
+    middleware,
     routing::{get, post},
 };
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use super::{
     Api,
     answer::{self, ApiError},
-    events, explaining, ingest, listing, manage, reading, standing,
+    events, explaining, ingest, listing, manage, metrics, reading, refusals, standing,
 };
 use crate::{
     audit::{Action, Actor, Event, Outcome, Target},
@@ -45,11 +46,14 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/v1/authentications/{id}/refresh", post(reading::refresh))
         .route("/v1/events", get(events::events))
         .route("/v1/sync", post(sync))
+        .route("/v1/refusals", get(refusals::list))
+        .route("/metrics", get(metrics::metrics))
         .merge(manage::routes())
         .merge(ingest::routes())
         .fallback(async || ApiError::NoRoute.answer(Uuid::new_v4()))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed.answer(Uuid::new_v4()))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), metrics::count))
         .with_state(api)
 }
 
@@ -83,6 +87,7 @@ impl<'a> Asked<'a> {
         if self.api.cache.keyring().is_unlocked() {
             return Ok(());
         }
+        self.note_refusal(action, &target, "locked");
         let event = self.event(action, Outcome::Refused).on(target).because(ApiError::Locked.message());
         Err(self.record(&event).err().unwrap_or(ApiError::Locked))
     }
@@ -127,6 +132,7 @@ impl<'a> Asked<'a> {
 
     /// Records a refusal; the error to answer with.
     pub(super) fn refused(&self, action: Action, target: Target, refusal: Refusal) -> ApiError {
+        self.note_refusal(action, &target, refusals::word(refusal));
         let event = self.event(action, Outcome::Refused).on(target).because(refusal.as_str());
         let answer = if refusal == Refusal::TooOften { ApiError::TooOften } else { ApiError::Forbidden };
         self.record(&event).err().unwrap_or(answer)

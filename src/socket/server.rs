@@ -25,6 +25,7 @@ use super::{
     routes,
 };
 use crate::{
+    metrics::{Connection, Metrics},
     system::peer::Peer,
     task::{Shutdown, TaskError},
 };
@@ -49,13 +50,14 @@ pub struct Server {
     endpoint: Endpoint,
     peers: Arc<Peers>,
     router: Router,
+    metrics: Metrics,
 }
 
 impl Server {
     /// Puts the task together.
     pub fn new(endpoint: Endpoint, api: Api) -> Self {
         let peers = Arc::new(Peers::new(api.policy.clone()));
-        Self { endpoint, peers, router: routes::router(Arc::new(api)) }
+        Self { endpoint, peers, metrics: api.metrics.clone(), router: routes::router(Arc::new(api)) }
     }
 
     /// Serves until the shutdown, then lets the requests under way end.
@@ -63,7 +65,7 @@ impl Server {
     /// # Errors
     /// The socket can't be used.
     pub async fn run(self, mut shutdown: Shutdown) -> Result<(), TaskError> {
-        let Self { endpoint, peers, router } = self;
+        let Self { endpoint, peers, router, metrics } = self;
         endpoint.listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(endpoint.listener.try_clone()?)?;
         let callers = Callers::default();
@@ -93,8 +95,10 @@ impl Server {
             };
             if let Some(place) = callers.admit(peer.uid) {
                 let peer = peers.look_at(peer);
-                connections.spawn(serve(stream, peer, router.clone(), shutdown.clone(), place));
+                let open = (place, metrics.connected());
+                connections.spawn(serve(stream, peer, router.clone(), shutdown.clone(), open));
             } else {
+                metrics.refused_connection();
                 tracing::warn!(uid = peer.uid, "a connection was refused: too many are open");
             }
         }
@@ -105,7 +109,7 @@ impl Server {
     }
 }
 
-async fn serve(stream: UnixStream, peer: Connected, router: Router, mut shutdown: Shutdown, place: Place) {
+async fn serve(stream: UnixStream, peer: Connected, router: Router, mut shutdown: Shutdown, open: (Place, Connection)) {
     let endless = Endless::default();
     let known = (axum::Extension(shutdown.clone()), axum::Extension(endless.clone()));
     let router = TowerToHyperService::new(router.layer(known));
@@ -129,7 +133,7 @@ async fn serve(stream: UnixStream, peer: Connected, router: Router, mut shutdown
             let _ = tokio::time::timeout(DRAIN_TIMEOUT, connection).await;
         }
     }
-    drop(place);
+    drop(open);
 }
 
 /// Resolves once a connection has lasted too long, unless that is what it is for.

@@ -8,15 +8,20 @@ use axum::{
     extract::State,
     http::{Response, StatusCode},
 };
+use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Api, answer, routes::Asked};
+use super::{
+    Api,
+    answer::{self, ApiError},
+    routes::Asked,
+};
 use crate::{
     audit::{Action, Target},
     clauses::clauses,
     policy::{AccessDecision, Caller, Grant, What},
     status::{Posted, Problem},
-    vault::{CacheError, Counts},
+    vault::{Ages, CacheError, Counts},
 };
 
 pub(super) async fn status(State(api): State<Arc<Api>>, Extension(caller): Extension<Arc<Caller>>) -> Response<Body> {
@@ -27,13 +32,15 @@ pub(super) async fn status(State(api): State<Arc<Api>>, Extension(caller): Exten
         /// The epoch that seals; none while the vault is locked.
         epoch: Option<u32>,
         authentications: Counts,
+        ages: Ages,
+        /// Requests that were refused since the start; who may see them finds the last in `/v1/refusals`.
+        refusals: u64,
         #[serde(flatten)]
         posted: Posted,
     }
     let asked = Asked::new(&api, caller);
-    // Neither the vault's keys nor the log are needed to say that they are not there.
-    if let AccessDecision::Refused(refusal) = asked.policy().take(asked.caller(), Grant::Status, What::Any) {
-        return asked.refused(Action::Status, Target::default(), refusal).answer(asked.id());
+    if let Err(error) = may_look(&asked) {
+        return asked.answer(Err(error));
     }
     let (counts, keys) = (api.cache.counts(), api.cache.keyring().keys().ok());
     let mut posted = api.board.read();
@@ -43,13 +50,24 @@ pub(super) async fn status(State(api): State<Arc<Api>>, Extension(caller): Exten
         vault: if keys.is_some() { "unlocked" } else { "locked" },
         epoch: keys.map(|keys| keys.epoch()),
         authentications: counts.unwrap_or_default(),
+        ages: api.cache.ages(Timestamp::now()).unwrap_or_default(),
+        refusals: api.refusals.count(),
         posted,
     };
     answer::json(StatusCode::OK, asked.id(), &status)
 }
 
+/// Whether the caller may see how the daemon stands: by its status, and by its metrics. Neither the vault's keys nor the
+/// log are needed to say that they are not there.
+pub(super) fn may_look(asked: &Asked<'_>) -> Result<(), ApiError> {
+    match asked.policy().take(asked.caller(), Grant::Status, What::Any) {
+        AccessDecision::Granted { .. } => Ok(()),
+        AccessDecision::Refused(refusal) => Err(asked.refused(Action::Status, Target::default(), refusal)),
+    }
+}
+
 /// What is wrong with the vault and its cache now.
-fn in_the_way(api: &Api, counts: &Result<Counts, CacheError>) -> Vec<Problem> {
+pub(super) fn in_the_way(api: &Api, counts: &Result<Counts, CacheError>) -> Vec<Problem> {
     let problem = |what: String, hint: &str| Problem { what, hint: Some(hint.to_owned()) };
     let mut problems = Vec::new();
     if !api.cache.keyring().is_unlocked() {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use uuid::Uuid;
 
-use super::{Api, routes};
+use super::{Api, Refusals, routes};
 use crate::{
     audit::{self, AuditLog},
     config,
@@ -22,6 +22,7 @@ use crate::{
     custody::Custody,
     feed::Feed,
     freshness::Freshness,
+    metrics::Metrics,
     policy::{self, Caller, Policy, Process},
     principals::{Principals, Tokens},
     requests::{
@@ -90,6 +91,8 @@ impl Host {
             requests: Requests { cycles: mpsc::channel(1).0, parts: mpsc::channel(1).0, ingest },
             freshness: watch::channel(Freshness { stale_after: Duration::ZERO, serve_stale_for: Duration::ZERO }).1,
             feed: Feed::default(),
+            metrics: Metrics::default(),
+            refusals: Refusals::default(),
         };
         Self { api: Arc::new(api), requests, directory }
     }

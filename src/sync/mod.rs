@@ -189,6 +189,7 @@ impl Sync {
             due = clock::since_boot() + pause;
             self.board.post(|posted| {
                 posted.sync.running = false;
+                posted.sync.cycles += 1;
                 posted.sync.last = Some(report);
                 posted.sync.next_at = Timestamp::now().checked_add(pause).ok();
             });

@@ -16,7 +16,7 @@ use crate::{
     policy::PullDecision,
     principals::Session,
     requests::Trouble,
-    status::Problem,
+    status::{Problem, Pulls},
     tray::{Class, FullAuthentication, Priority, Refresh},
     vault::{GoneReason, Record, Secret, State, Write},
 };
@@ -61,6 +61,19 @@ impl Pulled {
     pub(super) fn died() -> Self {
         Self::Failed(Problem { what: "the pull died".to_owned(), hint: None }, Trouble::Unavailable)
     }
+
+    fn count(&self, pulls: &mut Pulls) {
+        *match self {
+            Self::Sealed => &mut pulls.sealed,
+            Self::Overtaken => &mut pulls.overtaken,
+            Self::Current => &mut pulls.current,
+            Self::Withheld => &mut pulls.not_permitted,
+            Self::Gone => &mut pulls.gone,
+            Self::Refused(_) => &mut pulls.refused,
+            Self::NotEnabled(_) => &mut pulls.not_enabled,
+            Self::Failed(..) => &mut pulls.failed,
+        } += 1;
+    }
 }
 
 /// How Tray is asked.
@@ -77,7 +90,7 @@ enum Read {
 impl Worker {
     /// Pulls, whatever is in flight.
     pub(super) async fn pull_now(&self, id: AuthenticationId, want: Want, priority: Priority) -> Pulled {
-        match self.try_pull(id, want, priority).await {
+        let pulled = match self.try_pull(id, want, priority).await {
             Ok(pulled) => pulled,
             Err(error) => {
                 tracing::warn!(authentication = %id, %error, "an authentication could not be pulled");
@@ -89,7 +102,9 @@ impl Worker {
                     _ => Pulled::Failed(problem, error.trouble()),
                 }
             }
-        }
+        };
+        self.dependencies.board.post(|posted| pulled.count(&mut posted.sync.pulls));
+        pulled
     }
 
     async fn try_pull(&self, id: AuthenticationId, want: Want, priority: Priority) -> Result<Pulled, SyncError> {

@@ -29,6 +29,6 @@ pub use rest::{
     Connector, ConnectorService, FullAuthentication, FullView, NewAuthentication, Refresh, Replacement, Scope,
     ServiceEnvironment, Summary,
 };
-pub use standing::{BudgetStanding, Circuit, HostStanding, Requests, Standing};
+pub use standing::{Answers, BudgetStanding, Circuit, HostStanding, Requests, Standing, Waiting};
 pub use token::{Acting, ApiUserToken, FullReadPermit, MasterToken, SharedWorkspace, UserToken, WorkspaceError};
 pub use transport::Tray;

@@ -7,7 +7,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::budget::Priority;
+use super::{
+    budget::Priority,
+    error::Class,
+    exchange::{Problem, Source},
+};
 
 /// How the client stands towards Tray.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +24,8 @@ pub struct Standing {
     pub budget: BudgetStanding,
     /// What was sent since the start.
     pub requests: Requests,
+    /// What came of it.
+    pub answers: Answers,
 }
 
 /// How one host stands.
@@ -47,15 +53,60 @@ pub enum Circuit {
     HalfOpen,
 }
 
+impl Circuit {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
 /// How the budget stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetStanding {
+    /// Permits that can be had at once.
+    pub tokens: u32,
+    /// The most that there can be of them.
+    pub capacity: u32,
     /// Calls that wait for a permit.
     pub waiting: usize,
+    /// The same by [`Priority`].
+    pub waiting_by: Waiting,
     /// After 'over the limit': how long nobody sends yet, in seconds, rounded up.
     pub paused_for_seconds: Option<u64>,
     /// Answers of 'over the limit' since the start.
     pub limit_errors: u64,
+}
+
+/// Calls that wait for a permit, by [`Priority`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Of [`Priority::Refresh`].
+    pub refresh: u64,
+    /// Of [`Priority::Ingest`].
+    pub ingest: u64,
+    /// Of [`Priority::Expiry`].
+    pub expiry: u64,
+    /// Of [`Priority::Discovery`].
+    pub discovery: u64,
+}
+
+impl FromIterator<Priority> for Waiting {
+    fn from_iter<I: IntoIterator<Item = Priority>>(priorities: I) -> Self {
+        let mut waiting = Self::default();
+        for priority in priorities {
+            *match priority {
+                Priority::Refresh => &mut waiting.refresh,
+                Priority::Ingest => &mut waiting.ingest,
+                Priority::Expiry => &mut waiting.expiry,
+                Priority::Discovery => &mut waiting.discovery,
+            } += 1;
+        }
+        waiting
+    }
 }
 
 /// Requests that were sent since the start, by [`Priority`]. Repeated attempts count each.
@@ -78,13 +129,47 @@ impl Requests {
     }
 }
 
-/// Counts requests.
+/// What came of the requests that were sent since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answers {
+    /// They succeeded.
+    pub success: u64,
+    /// They were not answered, or by somebody else than Tray.
+    pub unanswered: u64,
+    /// Over the limit.
+    pub over_limit: u64,
+    /// Tray does not accept the token.
+    pub token_rejected: u64,
+    /// The token is not allowed to do this.
+    pub not_permitted: u64,
+    /// No such thing.
+    pub not_found: u64,
+    /// Tray refuses what was sent.
+    pub bad_input: u64,
+    /// Tray failed.
+    pub failed: u64,
+}
+
+/// Counts requests, and what comes of them.
 #[derive(Default)]
 pub(super) struct Counters {
     refresh: AtomicU64,
     ingest: AtomicU64,
     expiry: AtomicU64,
     discovery: AtomicU64,
+    answers: AnswerCounters,
+}
+
+#[derive(Default)]
+struct AnswerCounters {
+    success: AtomicU64,
+    unanswered: AtomicU64,
+    over_limit: AtomicU64,
+    token_rejected: AtomicU64,
+    not_permitted: AtomicU64,
+    not_found: AtomicU64,
+    bad_input: AtomicU64,
+    failed: AtomicU64,
 }
 
 impl Counters {
@@ -96,6 +181,37 @@ impl Counters {
             Priority::Discovery => &self.discovery,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts what came of one.
+    pub(super) fn count_answer(&self, problem: Option<&Problem>) {
+        let answers = &self.answers;
+        let counter = match problem.map(|problem| (problem.source, problem.class)) {
+            None => &answers.success,
+            Some((Source::Host, _)) => &answers.unanswered,
+            Some((Source::Limit, _)) => &answers.over_limit,
+            Some((Source::Tray, Class::TokenRejected)) => &answers.token_rejected,
+            Some((Source::Tray, Class::NotPermitted | Class::NotEnabled)) => &answers.not_permitted,
+            Some((Source::Tray, Class::Gone)) => &answers.not_found,
+            Some((Source::Tray, Class::BadInput)) => &answers.bad_input,
+            Some((Source::Tray, Class::RetryLater | Class::UnknownOutcome)) => &answers.failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn answers(&self) -> Answers {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let answers = &self.answers;
+        Answers {
+            success: read(&answers.success),
+            unanswered: read(&answers.unanswered),
+            over_limit: read(&answers.over_limit),
+            token_rejected: read(&answers.token_rejected),
+            not_permitted: read(&answers.not_permitted),
+            not_found: read(&answers.not_found),
+            bad_input: read(&answers.bad_input),
+            failed: read(&answers.failed),
+        }
     }
 
     pub(super) fn requests(&self) -> Requests {

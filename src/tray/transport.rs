@@ -134,6 +134,7 @@ impl Tray {
             hosts: std::iter::once(&rest.host).chain(other).map(|host| host.standing()).collect(),
             budget: budget.standing(),
             requests: requests.requests(),
+            answers: requests.answers(),
         }
     }
 
@@ -250,6 +251,7 @@ impl Tray {
         let outcome = exchange(http, request, *timeouts, prepared.repeat, skew).await.and_then(|answer| {
             read(answer.body).map_err(|unfit| Problem::of_unfit(&unfit, answer.status, prepared.repeat))
         });
+        requests.count_answer(outcome.as_ref().err());
         match &outcome {
             Err(Problem { source: Source::Host, .. }) => passage.failed(),
             Err(Problem { source: Source::Limit, .. }) => {

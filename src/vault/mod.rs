@@ -14,8 +14,8 @@ mod locked;
 mod slots;
 
 pub use cache::{
-    Cache, CacheError, Counts, Cursor, Filter, GoneReason, Held, Listing, Record, Resealed, Scheduled, SealedSecret,
-    Secret, State, Walk, Write,
+    Ages, Cache, CacheError, Counts, Cursor, Filter, GoneReason, Held, Listing, Record, Resealed, Scheduled,
+    SealedSecret, Secret, State, Walk, Write,
 };
 pub use database::{
     Continuity, CopyError, DatabaseError, Durability, RolledBack, copy_database, open_database, plausible_generation,

@@ -19,6 +19,7 @@ mod integrity;
 mod keys;
 mod life;
 mod memory;
+mod metrics;
 mod redaction;
 mod refusals;
 mod sealing;

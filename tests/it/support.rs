@@ -2,8 +2,11 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::{Read, Write},
+    os::unix::{
+        fs::{DirBuilderExt, OpenOptionsExt},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -196,7 +199,7 @@ impl House {
     pub(crate) fn daemon_with(&self, arguments: &[&str]) -> Daemon<'_> {
         let mut daemon = self.starting_daemon(arguments);
         let socket = self.path("run/api.sock");
-        daemon.wait("the socket", || std::os::unix::net::UnixStream::connect(&socket).is_ok().then_some(()));
+        daemon.wait("the socket", || UnixStream::connect(&socket).is_ok().then_some(()));
         daemon
     }
 
@@ -254,6 +257,25 @@ impl House {
         let socket = self.path("run/api.sock");
         let answer = self.runtime.block_on(socket::request(&socket, method, path, body))?;
         Ok((answer.status, serde_json::from_slice(answer.body.expose_secret()).expect("JSON")))
+    }
+
+    /// What a GET answers, which must be text and a success.
+    #[track_caller]
+    pub(crate) fn text(&self, path: &str) -> String {
+        let answer = self.runtime.block_on(socket::request(&self.path("run/api.sock"), Method::GET, path, None));
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        String::from_utf8(answer.body.expose_secret().to_vec()).expect("text")
+    }
+
+    /// Sends a request as it is written, which closes its connection; the answer's head and body.
+    pub(crate) fn exchange(&self, request: &str) -> (String, String) {
+        let mut stream = UnixStream::connect(self.path("run/api.sock")).expect("a connection");
+        stream.write_all(request.as_bytes()).expect("it is sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("text");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        (head.to_owned(), body.to_owned())
     }
 
     pub(crate) fn get(&self, path: &str) -> (StatusCode, Value) {

@@ -57,6 +57,7 @@ pub enum Priority {
 /// Hands out permission for one request at a time.
 pub(super) struct Budget {
     limiter: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<std::time::Instant>>,
+    quota: Quota,
     queue: Mutex<Queue>,
 }
 
@@ -65,6 +66,8 @@ struct Queue {
     arrivals: u64,
     pause: Pause,
     limit_errors: u64,
+    /// When the bucket is full again.
+    full_at: Instant,
 }
 
 /// First by priority, then by arrival.
@@ -94,8 +97,15 @@ enum Turn {
 impl Budget {
     /// A full budget. `burst` is the most requests in any one second, brought within [`BURSTS`].
     pub(super) fn new(burst: u32) -> Self {
-        let queue = Queue { waiters: BTreeMap::new(), arrivals: 0, pause: Pause::default(), limit_errors: 0 };
-        Self { limiter: RateLimiter::direct_with_clock(quota(burst), TokioClock), queue: Mutex::new(queue) }
+        let queue = Queue {
+            waiters: BTreeMap::new(),
+            arrivals: 0,
+            pause: Pause::default(),
+            limit_errors: 0,
+            full_at: Instant::now(),
+        };
+        let quota = quota(burst);
+        Self { limiter: RateLimiter::direct_with_clock(quota, TokioClock), quota, queue: Mutex::new(queue) }
     }
 
     /// Waits for the permission for one request. Dropped meanwhile, it leaves the queue to the others.
@@ -129,8 +139,15 @@ impl Budget {
     pub(super) fn standing(&self) -> BudgetStanding {
         let queue = self.queue();
         let pause = queue.pause.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
+        let capacity = self.quota.burst_size().get();
+        // What is not refilled yet is gone; the last permit's part of it is a whole one.
+        let gone = queue.full_at.saturating_duration_since(Instant::now()).as_nanos();
+        let gone = gone.div_ceil(self.quota.replenish_interval().as_nanos());
         BudgetStanding {
+            tokens: capacity.saturating_sub(u32::try_from(gone).unwrap_or(u32::MAX)),
+            capacity,
             waiting: queue.waiters.len(),
+            waiting_by: queue.waiters.keys().map(|(priority, _)| *priority).collect(),
             paused_for_seconds: pause.map(super::standing::whole_seconds),
             limit_errors: queue.limit_errors,
         }
@@ -152,7 +169,7 @@ impl Budget {
 
 impl Waiter<'_> {
     fn turn(&self) -> Turn {
-        let queue = self.budget.queue();
+        let mut queue = self.budget.queue();
         if queue.waiters.first_key_value().is_none_or(|(first, _)| *first != self.place) {
             return Turn::Behind;
         }
@@ -160,7 +177,10 @@ impl Waiter<'_> {
             return Turn::SleepUntil(queue.pause.until);
         }
         match self.budget.limiter.check() {
-            Ok(()) => Turn::Go(Permit { pauses: queue.pause.begun }),
+            Ok(()) => {
+                queue.full_at = queue.full_at.max(Instant::now()) + self.budget.quota.replenish_interval();
+                Turn::Go(Permit { pauses: queue.pause.begun })
+            }
             Err(not_until) => Turn::SleepUntil(Instant::from_std(not_until.earliest_possible())),
         }
     }

@@ -201,3 +201,23 @@ proptest! {
         });
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_tokens_that_are_shown_are_those_that_can_be_had_at_once() {
+    for (burst, budget) in budgets() {
+        for pause in [0, 10, 40, 500] {
+            sleep(Duration::from_millis(pause)).await;
+            let tokens = budget.standing().tokens;
+            let begun = Instant::now();
+            for _ in 0..tokens {
+                let _permit = budget.permit(Priority::Discovery).await;
+            }
+            assert_eq!(Instant::now(), begun, "{burst}: {tokens} after {pause} ms");
+            let _permit = budget.permit(Priority::Discovery).await;
+            assert!(Instant::now() > begun, "{burst}: more than {tokens} after {pause} ms");
+        }
+        sleep(Duration::from_secs(60)).await;
+        let BudgetStanding { tokens, capacity, .. } = budget.standing();
+        assert_eq!((tokens, capacity), (burst - PER_SECOND, burst - PER_SECOND));
+    }
+}

@@ -32,7 +32,7 @@ use tokio::sync::Notify;
 
 pub use error::CacheError;
 pub use model::{
-    Counts, Cursor, Filter, GoneReason, Held, Listing, Record, Scheduled, SealedSecret, Secret, State, Write,
+    Ages, Counts, Cursor, Filter, GoneReason, Held, Listing, Record, Scheduled, SealedSecret, Secret, State, Write,
 };
 pub use reseal::{Resealed, Walk};
 
@@ -274,6 +274,11 @@ impl Cache {
     /// How many there are of each, by plain columns.
     pub fn counts(&self) -> Result<Counts, CacheError> {
         self.note(self.0.readers.with(records::counts))
+    }
+
+    /// How old what is held in full is, and what of it expires, by plain columns.
+    pub fn ages(&self, now: jiff::Timestamp) -> Result<Ages, CacheError> {
+        self.note(self.0.readers.with(|db| records::ages(db, now)))
     }
 
     /// How many batches were committed since the file was made.

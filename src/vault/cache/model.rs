@@ -287,6 +287,21 @@ pub struct Counts {
     pub users: u64,
 }
 
+/// How old what is held in full is, and what of it expires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ages {
+    /// When the one was fetched that was not fetched for longest.
+    pub oldest_fetched_at: Option<Timestamp>,
+    /// When the next one expires, of those that have not.
+    pub next_expiry_at: Option<Timestamp>,
+    /// Those that have expired.
+    pub expired: u64,
+    /// Those that expire within an hour.
+    pub expiring_within_hour: u64,
+    /// Those that expire within a day, the former among them.
+    pub expiring_within_day: u64,
+}
+
 impl Counts {
     /// All authentications.
     pub fn authentications(&self) -> u64 {

@@ -1,10 +1,12 @@
 //! Reading authentications.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, Rows};
+use rusqlite::{Connection, OptionalExtension, Row, Rows};
 
 use super::error::CacheError;
-use super::model::{Counts, Cursor, Filter, GoneReason, Held, Listing, Record, Scheduled, SealedSecret, Secret, State};
+use super::model::{
+    Ages, Counts, Cursor, Filter, GoneReason, Held, Listing, Record, Scheduled, SealedSecret, Secret, State,
+};
 use super::packed;
 use super::schema::{self, unsigned};
 use crate::authentication::{AuthenticationId, Owner};
@@ -158,9 +160,11 @@ fn scheduled(row: &Row<'_>) -> Option<Scheduled> {
     })
 }
 
+pub(super) const COUNTS: &str = "SELECT state, count(*) FROM authentications GROUP BY state";
+
 pub(super) fn counts(db: &Connection) -> Result<Counts, CacheError> {
     let mut counts = Counts::default();
-    let mut statement = db.prepare_cached("SELECT state, count(*) FROM authentications GROUP BY state")?;
+    let mut statement = db.prepare_cached(COUNTS)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let count = match row.get(0).ok().and_then(State::from_code) {
@@ -177,6 +181,41 @@ pub(super) fn counts(db: &Connection) -> Result<Counts, CacheError> {
     }
     counts.users = db.prepare_cached("SELECT count(*) FROM users")?.query_row([], |row| unsigned(row, 0))?;
     Ok(counts)
+}
+
+/// The oldest is looked up in by_age, and what expires within a day is a stretch of by_expiry: both answer from the index
+/// alone.
+pub(super) const AGES: &str = "SELECT
+    (SELECT min(fetched_at) FROM authentications WHERE state = ?1),
+    min(CASE WHEN expires_at > ?2 THEN expires_at END),
+    count(CASE WHEN expires_at <= ?2 THEN 1 END),
+    count(CASE WHEN expires_at > ?2 AND expires_at <= ?3 THEN 1 END),
+    count(CASE WHEN expires_at > ?2 THEN 1 END)
+    FROM authentications WHERE expires_at <= ?4 AND +state = ?1";
+
+/// Where nothing expires within a day.
+pub(super) const NEXT_EXPIRY: &str =
+    "SELECT expires_at FROM authentications WHERE expires_at > ?1 AND +state = ?2 ORDER BY expires_at LIMIT 1";
+
+pub(super) fn ages(db: &Connection, now: Timestamp) -> Result<Ages, CacheError> {
+    const HOUR: i64 = 60 * 60 * 1_000;
+    let (full, now) = (State::Full.code(), now.as_millisecond());
+    let day = now.saturating_add(24 * HOUR);
+    let mut ages = db.prepare_cached(AGES)?.query_row((full, now, now.saturating_add(HOUR), day), |row| {
+        Ok(Ages {
+            oldest_fetched_at: optional_time(row, 0).flatten(),
+            next_expiry_at: optional_time(row, 1).flatten(),
+            expired: unsigned(row, 2)?,
+            expiring_within_hour: unsigned(row, 3)?,
+            expiring_within_day: unsigned(row, 4)?,
+        })
+    })?;
+    if ages.next_expiry_at.is_none() {
+        let mut next = db.prepare_cached(NEXT_EXPIRY)?;
+        ages.next_expiry_at =
+            next.query_row((day, full), |row| Ok(optional_time(row, 0).flatten())).optional()?.flatten();
+    }
+    Ok(ages)
 }
 
 fn row_id(row: &Row<'_>) -> Option<AuthenticationId> {

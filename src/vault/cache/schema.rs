@@ -17,7 +17,7 @@ use crate::vault::keyring::{Fingerprint, Keys, Place};
 /// - `state` and `gone_reason` are codes of the model's enums; times are epoch milliseconds.
 /// - `revision` counts pulls, and never goes back, not even when the secret is destroyed.
 /// - `marked_in` is the generation of the last mark: what was pulled on a question from before it is out of date.
-/// - by_state answers the counts from the index alone, and by_expiry what expires next.
+/// - by_age, once by_state, answers the counts and what is oldest from the index alone, and by_expiry what expires next.
 pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE cache (
@@ -63,6 +63,12 @@ pub(super) const MIGRATIONS: &[&str] = &[
     "
     -- States may be 6, refused, and metadata may have scopes: the second version knows neither.
     CREATE INDEX by_expiry ON authentications (expires_at) WHERE expires_at IS NOT NULL;
+",
+    "
+    DROP INDEX by_state;
+    CREATE INDEX by_age ON authentications (state, fetched_at);
+    DROP INDEX by_expiry;
+    CREATE INDEX by_expiry ON authentications (expires_at, state) WHERE expires_at IS NOT NULL;
 ",
 ];
 

@@ -124,3 +124,43 @@ async fn scopes_that_become_known_bring_no_tombstone_back() {
     fixture.cache.write(vec![Write::Scoped { metadata: scoped(9), at: at(5_000) }]).await.unwrap();
     assert!(fixture.cache.record(id(9)).unwrap().is_none());
 }
+
+#[tokio::test]
+async fn ages_and_expiries_are_counted_of_what_is_held_in_full() {
+    let fixture = Fixture::new();
+    let (hour, now) = (3_600_000, 10_000);
+    let expiries =
+        [None, Some(now), Some(now + 1), Some(now + hour), Some(now + hour + 1), Some(now + 25 * hour), Some(1)];
+    let mut batch: Vec<_> = (1..=7).map(|number| listed(metadata(number, "alice", "slack"))).collect();
+    batch.extend((1..).zip(expiries).map(|(number, expires)| pulled_until(number, expires)));
+    batch.push(Write::Mark { id: id(7), state: State::NotEnabled });
+    fixture.cache.write(batch).await.unwrap();
+    let expected = Ages {
+        oldest_fetched_at: Some(at(2_000)),
+        next_expiry_at: Some(at(now + 1)),
+        expired: 1,
+        expiring_within_hour: 2,
+        expiring_within_day: 3,
+    };
+    assert_eq!(fixture.cache.ages(at(now)).unwrap(), expected);
+    let later = fixture.cache.ages(at(now + hour + 1)).unwrap();
+    assert_eq!((later.next_expiry_at, later.expired, later.expiring_within_day), (Some(at(now + 25 * hour)), 4, 1));
+    let earlier = fixture.cache.ages(at(now - 24 * hour)).unwrap();
+    assert_eq!((earlier.next_expiry_at, earlier.expiring_within_day), (Some(at(now)), 1));
+    assert_eq!(fixture.cache.ages(at(now - 25 * hour)).unwrap().next_expiry_at, Some(at(now)), "beyond a day too");
+    assert_eq!(Fixture::new().cache.ages(at(now)).unwrap(), Ages::default());
+}
+
+#[tokio::test]
+async fn status_looks_at_no_record_but_at_indices_alone() {
+    let fixture = Fixture::new();
+    let database = Connection::open(fixture.dir.path().join("cache.db")).unwrap();
+    for query in [records::COUNTS, records::AGES, records::NEXT_EXPIRY] {
+        let mut plan = database.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+        let steps = plan.raw_query();
+        let steps: Vec<String> = steps.mapped(|row| row.get(3)).map(Result::unwrap).collect();
+        let on_records = steps.iter().filter(|step| step.contains("authentications"));
+        assert!(on_records.clone().count() > 0, "{steps:?}");
+        assert!(on_records.clone().all(|step| step.contains("COVERING INDEX")), "{steps:?}");
+    }
+}
