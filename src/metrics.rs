@@ -14,7 +14,7 @@ use std::{
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, NoLabelSet, text},
+    encoding::{DescriptorEncoder, NoLabelSet, prometheus_text, text},
     metrics::{MetricType, exemplar::Exemplar},
     registry::Registry,
 };
@@ -30,6 +30,25 @@ const BOUNDS: [u32; 16] = [
     25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000, 15_000_000,
     60_000_000,
 ];
+
+/// How the text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+    /// Prometheus' text format 0.0.4, the older one, which node_exporter's textfile collector reads.
+    Prometheus,
+}
+
+impl Format {
+    /// What HTTP calls it.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => prometheus_text::CONTENT_TYPE,
+        }
+    }
+}
 
 /// The counters. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -105,6 +124,7 @@ impl Metrics {
     /// What `more` gives.
     pub fn text(
         &self,
+        format: Format,
         more: impl Fn(&mut Sheet<'_>) -> fmt::Result + Send + Sync + 'static,
     ) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix(PREFIX);
@@ -112,7 +132,10 @@ impl Metrics {
         registry.register_collector(Box::new(Written(move |sheet: &mut Sheet<'_>| counters.write(sheet))));
         registry.register_collector(Box::new(Written(more)));
         let mut text = String::new();
-        text::encode(&mut text, &registry)?;
+        match format {
+            Format::OpenMetrics => text::encode(&mut text, &registry)?,
+            Format::Prometheus => prometheus_text::encode(&mut text, &registry)?,
+        }
         Ok(text)
     }
 
@@ -326,7 +349,9 @@ mod tests {
         metrics.answered("/v1/status", "GET", 200, Duration::from_secs(90));
         metrics.answered("/v1/status", "BREW", 405, Duration::from_micros(25));
         metrics.refused("no_rule");
-        let text = metrics.text(|sheet| sheet.gauge("more", Some(&Unit::Bytes), "More", 1.5)).expect("text");
+        let text = metrics
+            .text(Format::OpenMetrics, |sheet| sheet.gauge("more", Some(&Unit::Bytes), "More", 1.5))
+            .expect("text");
         for line in [
             "trayvault_api_requests_total{route=\"/v1/status\",method=\"GET\",code=\"200\"} 2",
             "trayvault_api_requests_total{route=\"/v1/status\",method=\"other\",code=\"405\"} 1",
@@ -344,7 +369,7 @@ mod tests {
         }
         assert!(text.ends_with("# EOF\n"));
         drop(open);
-        assert!(metrics.text(|_| Ok(())).expect("text").contains("trayvault_api_connections 0.0"));
+        assert!(metrics.text(Format::OpenMetrics, |_| Ok(())).expect("text").contains("trayvault_api_connections 0.0"));
     }
 
     #[test]
@@ -355,7 +380,7 @@ mod tests {
                 scope.spawn(|| (0..1_000).for_each(|_| metrics.answered("/a", "GET", 200, Duration::ZERO)));
             }
         });
-        let text = metrics.text(|_| Ok(())).expect("text");
+        let text = metrics.text(Format::OpenMetrics, |_| Ok(())).expect("text");
         assert!(text.contains("trayvault_api_requests_total{route=\"/a\",method=\"GET\",code=\"200\"} 4000"), "{text}");
     }
 }

@@ -178,11 +178,8 @@ fn settle(OneArguments { connected, id, json }: &OneArguments, order: &str) -> R
 
 /// The dropped file's name, with the line where there are many.
 fn file(one: &Unfinished) -> String {
-    // Whoever drops a file names it: a terminal must not take that for its own.
-    let shown = |character: char| {
-        if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
-    };
-    let name: String = if one.file.is_empty() { "-".to_owned() } else { one.file.chars().map(shown).collect() };
+    // Whoever drops a file names it.
+    let name = if one.file.is_empty() { "-".to_owned() } else { output::harmless(&one.file) };
     one.line.map_or_else(|| name.clone(), |line| format!("{name}:{line}"))
 }
 

@@ -24,6 +24,7 @@ mod run;
 mod seal;
 mod status;
 mod sync;
+mod top;
 #[cfg(feature = "emulator")]
 mod trial;
 mod why;
@@ -80,6 +81,8 @@ enum Command {
     Run(run::Arguments),
     /// Show how the daemon stands
     Status(status::Arguments),
+    /// Watch how the daemon stands, live
+    Top(top::Arguments),
     /// List authentications, without secrets
     List(list::Arguments),
     /// Read one authentication
@@ -230,6 +233,7 @@ fn dispatch(command: &Command) -> Result<ExitCode, Failure> {
         Command::Check(arguments) => check::run(arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Status(arguments) => status::run(arguments),
+        Command::Top(arguments) => top::run(arguments),
         Command::List(arguments) => list::run(arguments),
         Command::Get(arguments) => get::run(arguments),
         Command::Sync(arguments) => sync::run(arguments),

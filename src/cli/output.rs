@@ -80,6 +80,17 @@ pub(super) fn span(span: SignedDuration) -> String {
     }
 }
 
+/// A text that anybody may have chosen, so that a terminal does not take it for its own: control characters, and those
+/// that change the direction or have no width, are shown escaped.
+pub(super) fn harmless(text: &str) -> String {
+    let is_harmless = |one: char| {
+        !one.is_control()
+            && !matches!(one, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let shown = |one: char| if is_harmless(one) { one.to_string() } else { one.escape_default().to_string() };
+    text.chars().map(shown).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

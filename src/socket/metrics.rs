@@ -6,21 +6,18 @@ use axum::{
     Extension,
     body::Body,
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, Response, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
     middleware::Next,
 };
 use jiff::Timestamp;
 
 use super::{Api, answer::ApiError, routes::Asked, standing};
 use crate::{
-    metrics::{Sheet, Unit},
+    metrics::{Format, Sheet, Unit},
     policy::Caller,
     status::{CycleReport, IngestStatus, Phase, Posted, SyncStatus},
     vault::{Ages, Counts},
 };
-
-const CONTENT_TYPE: HeaderValue =
-    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// Counts a request, and how long its answer took.
 pub(super) async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response<Body> {
@@ -33,19 +30,33 @@ pub(super) async fn count(State(api): State<Arc<Api>>, request: Request, next: N
     response
 }
 
-pub(super) async fn metrics(State(api): State<Arc<Api>>, Extension(caller): Extension<Arc<Caller>>) -> Response<Body> {
+pub(super) async fn metrics(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Arc<Caller>>,
+    headers: HeaderMap,
+) -> Response<Body> {
     let asked = Asked::new(&api, caller);
+    let format = format(&headers);
     let text = standing::may_look(&asked).and_then(|()| {
         let seen = Seen::of(&api);
-        api.metrics.text(move |sheet| seen.write(sheet)).map_err(|fmt::Error| ApiError::CacheUnavailable)
+        api.metrics.text(format, move |sheet| seen.write(sheet)).map_err(|fmt::Error| ApiError::CacheUnavailable)
     });
     asked.answer(text.map(|text| {
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = StatusCode::OK;
-        response.headers_mut().insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }))
+}
+
+/// The older format for whoever asks for plain text alone.
+fn format(headers: &HeaderMap) -> Format {
+    let wanted = headers.get(header::ACCEPT).and_then(|wanted| wanted.to_str().ok());
+    match wanted {
+        Some(wanted) if wanted.starts_with("text/plain") && !wanted.contains("openmetrics") => Format::Prometheus,
+        _ => Format::OpenMetrics,
+    }
 }
 
 /// How the daemon stands as it is asked.
@@ -178,7 +189,7 @@ fn write_sync(sync: &SyncStatus, sheet: &mut Sheet<'_>) -> fmt::Result {
         };
         ([("phase", phase)], number(progress.done) / number(progress.total))
     });
-    sheet.gauges("sync_progress", Some(&Unit::Ratios), "How far the cycle's phase is", progress)?;
+    sheet.gauges("sync_progress", Some(&Unit::Other("ratio".to_owned())), "How far the cycle's phase is", progress)?;
     sheet.counter("sync_cycles", None, "Cycles that ended since the start", *cycles)?;
     let outcomes = [
         ("sealed", pulls.sealed),

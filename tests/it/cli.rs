@@ -96,6 +96,7 @@ fn wrong_arguments_exit_with_usage_and_help_with_success() {
       check      Check the configuration, and what it names on this host
       run        Run the daemon
       status     Show how the daemon stands
+      top        Watch how the daemon stands, live
       list       List authentications, without secrets
       get        Read one authentication
       exec       Run a command with secrets in its environment or in files

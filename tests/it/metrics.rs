@@ -1,6 +1,6 @@
 //! `GET /metrics` and the last refusals, of a daemon that has something to hide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hyper::Method;
 use serde_json::Value;
@@ -121,6 +121,10 @@ fn the_answer_is_openmetrics_and_shows_how_the_daemon_stands() {
     let head = head.to_lowercase();
     assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"), "{head}");
     assert!(head.contains("cache-control: no-store"), "{head}");
+    let (head, older) =
+        house.exchange("GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: text/plain\r\nConnection: close\r\n\r\n");
+    assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert!(older.contains("\n# TYPE trayvault_audit_entries_total counter\n") && !older.contains("# EOF"), "{older}");
     let families = scrape(&house);
     let (_, status) = house.get("/v1/status");
     let held = status["authentications"]["full"].as_f64();
@@ -208,5 +212,38 @@ fn no_id_and_no_name_is_in_the_metrics() {
     }
     let counted = |text: &str| text.lines().any(|line| line.starts_with("trayvault_api_requests_total{route=\"none\""));
     assert!(counted(&text), "a path that is no route's is counted as none\n{text}");
+    daemon.stop();
+}
+
+/// The metrics that a text names, without what a histogram's and a counter's samples have behind the family's name.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|one: char| !one.is_ascii_alphanumeric() && one != '_');
+    words.filter(|word| word.starts_with("trayvault_")).map(|word| family_of(word).to_owned()).collect()
+}
+
+fn family_of(sample: &str) -> &str {
+    let suffixes = ["_total", "_info", "_bucket", "_sum", "_count"];
+    suffixes.iter().find_map(|suffix| sample.strip_suffix(suffix)).unwrap_or(sample)
+}
+
+#[test]
+fn every_metric_is_in_the_docs_and_on_the_dashboard_and_there_are_no_others() {
+    let house = House::ready(OPEN);
+    let daemon = pulled(&house);
+    let exposed: BTreeSet<_> = scrape(&house).into_keys().collect();
+    let docs = include_str!("../../docs/metrics.md");
+    assert_eq!(named(docs), exposed);
+    for (name, family) in scrape(&house) {
+        let row = docs.lines().find(|line| line.starts_with(&format!("| `{name}"))).expect("a row");
+        assert!(row.contains(&format!("| {} |", family.kind)), "{row}");
+    }
+    let dashboard: Value = serde_json::from_str(include_str!("../../docs/grafana.json")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let expressions: Vec<_> = targets.map(|target| target["expr"].as_str().expect("an expression")).collect();
+    assert_eq!(named(&expressions.join("\n")), exposed);
+    assert_eq!(dashboard["__inputs"][0]["name"], "DS_PROMETHEUS");
+    let own = panels.iter().filter(|panel| panel["type"] != "row");
+    assert!(own.into_iter().all(|panel| panel["datasource"]["uid"] == "${DS_PROMETHEUS}"));
     daemon.stop();
 }

@@ -128,7 +128,7 @@ async fn scopes_that_become_known_bring_no_tombstone_back() {
 #[tokio::test]
 async fn ages_and_expiries_are_counted_of_what_is_held_in_full() {
     let fixture = Fixture::new();
-    let (hour, now) = (3_600_000, 10_000);
+    let (hour, now) = (3_600, 10_000);
     let expiries =
         [None, Some(now), Some(now + 1), Some(now + hour), Some(now + hour + 1), Some(now + 25 * hour), Some(1)];
     let mut batch: Vec<_> = (1..=7).map(|number| listed(metadata(number, "alice", "slack"))).collect();
