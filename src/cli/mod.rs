@@ -17,6 +17,7 @@ mod input;
 mod key;
 mod list;
 mod lock;
+mod openapi;
 mod output;
 mod plan;
 mod recipient;
@@ -119,6 +120,8 @@ enum Command {
     /// Look into the audit log
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Print the description of api.sock, as OpenAPI
+    Openapi,
     /// Run an emulator of the Tray API on loopback, to try things out
     #[cfg(feature = "emulator")]
     Emulator(emulator::Arguments),
@@ -249,6 +252,7 @@ fn dispatch(command: &Command) -> Result<ExitCode, Failure> {
         Command::Backup(arguments) => backup::backup(arguments),
         Command::Restore(arguments) => backup::restore(arguments),
         Command::Audit(command) => audit::run(command),
+        Command::Openapi => openapi::run(),
         #[cfg(feature = "emulator")]
         Command::Emulator(arguments) => emulator::run(arguments),
         #[cfg(feature = "emulator")]

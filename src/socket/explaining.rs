@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Query, State, rejection::QueryRejection},
     http::{Response, StatusCode},
 };
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Api,
     answer::{self, ApiError},
-    routes::{Asked, authorised},
+    routes::{Asked, Id, authorised},
 };
 use crate::{
     audit::Action,
@@ -37,7 +37,7 @@ struct WhyPull {
 pub(super) async fn pull(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Arc<Caller>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Response<Body> {
     let asked = Asked::new(&api, caller);
     let why = authorised(&asked, &id, Action::List, Grant::Metadata, |record| {
@@ -83,7 +83,7 @@ struct WhyRead {
 pub(super) async fn access(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Arc<Caller>>,
-    Path(id): Path<String>,
+    Id(id): Id,
     query: Result<Query<Supposed>, QueryRejection>,
 ) -> Response<Body> {
     let asked = Asked::new(&api, caller);
@@ -131,7 +131,7 @@ struct WhoCan {
 pub(super) async fn who_can(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Arc<Caller>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Response<Body> {
     let asked = Asked::new(&api, caller);
     let who = authorised(&asked, &id, Action::Explain, Grant::Manage, |record| {

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Extension, Router,
+    Extension,
     body::{Body, Bytes},
     extract::{
         Path, Query, State,
@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{
     Api,
     answer::{self, ApiError},
-    routes::Asked,
+    routes::{Asked, Route},
 };
 use crate::{
     audit::{Action, Outcome, Target},
@@ -36,16 +36,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Whose call it is, and the path's only parameter.
 type Named = (State<Arc<Api>>, Extension<Arc<Caller>>, Result<Path<String>, PathRejection>);
 
-pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/v1/recipient", get(recipient))
-        .route("/v1/ingest", get(list))
-        .route("/v1/ingest/plan", post(plan))
-        .route("/v1/ingest/rejected/{name}", get(rejected))
-        .route("/v1/ingest/{intent}", get(show))
-        .route("/v1/ingest/{intent}/retry", post(retry))
-        .route("/v1/ingest/{intent}/adopt", post(adopt))
-        .route("/v1/ingest/{intent}/discard", post(discard))
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        ("/v1/recipient", get(recipient)),
+        ("/v1/ingest", get(list)),
+        ("/v1/ingest/plan", post(plan)),
+        ("/v1/ingest/rejected/{name}", get(rejected)),
+        ("/v1/ingest/{intent}", get(show)),
+        ("/v1/ingest/{intent}/retry", post(retry)),
+        ("/v1/ingest/{intent}/adopt", post(adopt)),
+        ("/v1/ingest/{intent}/discard", post(discard)),
+    ]
 }
 
 /// Needs no keys, no grant and no entry: it is there to be spread.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Extension, Router,
+    Extension,
     body::{Body, Bytes},
     extract::{Query, State},
     http::{Response, StatusCode},
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Api,
     answer::{self, ApiError},
-    routes::Asked,
+    routes::{Asked, Route},
 };
 use crate::{
     audit::{Action, Event, Outcome, Target},
@@ -25,8 +25,8 @@ use crate::{
     vault::{UnlockKey, VaultError},
 };
 
-pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new().route("/v1/lock", post(lock)).route("/v1/unlock", post(unlock)).route("/v1/keys/rotate", post(rotate))
+pub(super) fn routes() -> Vec<Route> {
+    vec![("/v1/lock", post(lock)), ("/v1/unlock", post(unlock)), ("/v1/keys/rotate", post(rotate))]
 }
 
 /// How the vault stands after a change.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, Response, StatusCode, header},
 };
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use super::{
     Api,
     answer::{self, ApiError},
     held,
-    routes::{Asked, Granted, Shown},
+    routes::{Asked, Granted, Id, Shown},
 };
 use crate::{
     audit::Action,
@@ -56,7 +56,7 @@ enum Source {
 pub(super) async fn full(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Arc<Caller>>,
-    Path(id): Path<String>,
+    Id(id): Id,
     query: Result<Query<FullQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response<Body> {
@@ -175,7 +175,7 @@ pub(super) struct RefreshQuery {
 pub(super) async fn refresh(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Arc<Caller>>,
-    Path(id): Path<String>,
+    Id(id): Id,
     query: Result<Query<RefreshQuery>, QueryRejection>,
 ) -> Response<Body> {
     let asked = Asked::new(&api, caller);

@@ -1,14 +1,14 @@
 //! The routes under `/v1`. Each decides, records the decision, then answers.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     Extension, Router,
     body::Body,
-    extract::{DefaultBodyLimit, Path, Query, State, rejection::QueryRejection},
-    http::{Response, StatusCode},
+    extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State, rejection::QueryRejection},
+    http::{Response, StatusCode, request::Parts},
     middleware,
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -32,29 +32,40 @@ use crate::{
 /// The largest body of a request, in bytes: a passphrase, or a document.
 pub(super) const BODY_LIMIT: usize = 64 * 1024;
 
+/// A path, in which both axum and OpenAPI write parameters in braces, and what answers there by which methods.
+pub(super) type Route = (&'static str, MethodRouter<Arc<Api>>);
+
 pub(super) fn router(api: Arc<Api>) -> Router {
-    Router::new()
-        .route("/v1/status", get(standing::status))
-        .route("/v1/health/live", get(live))
-        .route("/v1/health/ready", get(ready))
-        .route("/v1/authentications", get(listing::list))
-        .route("/v1/authentications/{id}", get(metadata))
-        .route("/v1/authentications/{id}/pull", get(explaining::pull))
-        .route("/v1/authentications/{id}/access", get(explaining::access))
-        .route("/v1/authentications/{id}/who-can", get(explaining::who_can))
-        .route("/v1/authentications/{id}/full", get(reading::full))
-        .route("/v1/authentications/{id}/refresh", post(reading::refresh))
-        .route("/v1/events", get(events::events))
-        .route("/v1/sync", post(sync))
-        .route("/v1/refusals", get(refusals::list))
-        .route("/metrics", get(metrics::metrics))
-        .merge(manage::routes())
-        .merge(ingest::routes())
+    let routed = routes().into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods));
+    routed
         .fallback(async || ApiError::NoRoute.answer(Uuid::new_v4()))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed.answer(Uuid::new_v4()))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), metrics::count))
         .with_state(api)
+}
+
+/// Every path that is answered on, as `docs/openapi.json` has it.
+pub(super) fn routes() -> Vec<Route> {
+    let mut routes = vec![
+        ("/v1/status", get(standing::status)),
+        ("/v1/health/live", get(live)),
+        ("/v1/health/ready", get(ready)),
+        ("/v1/authentications", get(listing::list)),
+        ("/v1/authentications/{id}", get(metadata)),
+        ("/v1/authentications/{id}/pull", get(explaining::pull)),
+        ("/v1/authentications/{id}/access", get(explaining::access)),
+        ("/v1/authentications/{id}/who-can", get(explaining::who_can)),
+        ("/v1/authentications/{id}/full", get(reading::full)),
+        ("/v1/authentications/{id}/refresh", post(reading::refresh)),
+        ("/v1/events", get(events::events)),
+        ("/v1/sync", post(sync)),
+        ("/v1/refusals", get(refusals::list)),
+        ("/metrics", get(metrics::metrics)),
+    ];
+    routes.extend(manage::routes());
+    routes.extend(ingest::routes());
+    routes
 }
 
 /// One request: who asks, under which id.
@@ -151,6 +162,18 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// The id in a path, as it stands there. What is not UTF-8 is none: a rejection of axum's own would have no code.
+pub(super) struct Id(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Self(path.map_or_else(|_| String::new(), |Path(id)| id)))
+    }
+}
+
 /// An authentication without its secret, as the API shows it.
 #[derive(Serialize)]
 pub(super) struct Shown {
@@ -195,7 +218,7 @@ async fn ready(State(api): State<Arc<Api>>) -> Response<Body> {
 async fn metadata(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Arc<Caller>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Response<Body> {
     let asked = Asked::new(&api, caller);
     let shown = authorised(&asked, &id, Action::List, Grant::Metadata, |record| Ok(Shown::from(record))).await;

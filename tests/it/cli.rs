@@ -113,6 +113,7 @@ fn wrong_arguments_exit_with_usage_and_help_with_success() {
       backup     Write a sealed copy of everything to a file; the daemon may run meanwhile
       restore    Put a backup back into an empty state directory
       audit      Look into the audit log
+      openapi    Print the description of api.sock, as OpenAPI
       emulator   Run an emulator of the Tray API on loopback, to try things out
       demo       Show the whole way once: emulator, daemon, and what they do
       help       Print this message or the help of the given subcommand(s)
