@@ -90,6 +90,8 @@ pub fn check(path: &Path) -> Result<Vec<Finding>, ConfigError> {
             .hint("add [[access.rules]]".to_owned()),
         count => Finding::new("access rules", Standing::Good, count.to_string()),
     });
+    let credentials = Some(config.credential.len()).filter(|count| *count > 0);
+    findings.extend(credentials.map(|count| Finding::new("credential rules", Standing::Good, count.to_string())));
     findings.push(match &config.ingest.directory {
         Some(directory) if directory.exists() => {
             Finding::new("drop directory", Standing::Good, directory.display().to_string())

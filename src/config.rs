@@ -38,6 +38,8 @@ pub struct Config {
     pub pull: policy::PullConfig,
     /// `[access]`: who may read what.
     pub access: policy::AccessConfig,
+    /// `[[credential]]`: which systemd units get which credentials.
+    pub credential: Vec<policy::CredentialRule>,
     /// `[workflow_guard]`: who never gets a secret.
     pub workflow_guard: policy::GuardConfig,
     /// `[log]`: what is logged.
@@ -132,6 +134,7 @@ impl Default for Config {
             socket: socket::Config::default(),
             pull: policy::PullConfig::default(),
             access: policy::AccessConfig::default(),
+            credential: Vec::new(),
             workflow_guard: policy::GuardConfig::default(),
             log: Log::default(),
         }
@@ -290,6 +293,7 @@ impl Config {
         let rules = policy::Config {
             pull: self.pull.clone(),
             access: self.access.clone(),
+            credential: self.credential.clone(),
             workflow_guard: self.workflow_guard.clone(),
         };
         let own_uid = rustix::process::geteuid().as_raw();
@@ -319,6 +323,11 @@ impl Config {
     /// The API socket.
     pub fn api_socket(&self) -> PathBuf {
         self.socket.directory.join(socket::API_SOCKET)
+    }
+
+    /// The socket of systemd's credentials.
+    pub fn credentials_socket(&self) -> PathBuf {
+        self.socket.directory.join(socket::CREDENTIALS_SOCKET)
     }
 }
 
@@ -413,6 +422,18 @@ mod tests {
         grants = []
         fields = []
         rate = "1/s"
+        [[credential]]
+        name = "a"
+        units = ["a.service"]
+        credential = "a"
+        authentication = "0191d1a0-0000-7000-8000-000000000000"
+        field = "/a"
+        [[credential]]
+        name = "b"
+        units = ["a.service"]
+        credential = "b"
+        authentication = "0191d1a0-0000-7000-8000-000000000000"
+        env = { SALESFORCE_TOKEN = "/a" }
     "#;
 
     /// The names of all keys, at any depth.
@@ -454,6 +475,8 @@ mod tests {
             "[vault]\nunlock = { passphrase_file = \"tok canary\" }\n[tokens]\nmaster = { file = \"/a\" }\n",
             "[tokens]\nmaster = { file = \"/a\" }\n[tray]\napi_url = \"https://u:canary@a\"\ngraphql_url = \"https://a\"\n",
             "[tokens]\nmaster = { file = \"/a\" }\n[tray]\napi_url = \"https://a\"\ngraphql_url = \"https://a/?canary\"\n",
+            "[tokens]\nmaster = { file = \"/a\" }\n[[credential]]\nname = \"a\"\nunits = [\"a.service\"]\n\
+             credential = \"a\"\nauthentication = \"canary\"\n",
             "state_directory = \"canary\"\n[tokens]\nmaster = { file = \"/a\" }\n",
         ] {
             let error = parse(text).expect_err(text);

@@ -86,6 +86,9 @@ pub enum Action {
     /// A local caller asked for a secret.
     #[serde(rename = "authentication.read")]
     Read,
+    /// systemd asked for a unit's credential.
+    #[serde(rename = "credential.load")]
+    LoadCredential,
     /// A local caller asked for a pull, or reported that a credential was rejected.
     #[serde(rename = "authentication.refresh")]
     Refresh,

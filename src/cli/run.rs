@@ -21,7 +21,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { configured, accept_rollback, offline } = arguments;
     daemon::run(&configured.config, *accept_rollback, *offline).map_err(|error| {
         let code = match error {
-            DaemonError::Config(_) | DaemonError::Unlock(_) | DaemonError::Token(_) => Code::Config,
+            DaemonError::Config(_) | DaemonError::Unlock(_) | DaemonError::Token(_) | DaemonError::Handover(_) => {
+                Code::Config
+            }
             DaemonError::Offline(ref error) => return super::init::failure(error),
             DaemonError::Vault(_) | DaemonError::Stores(_) => Code::Data,
             DaemonError::File(_) | DaemonError::Ingest(_) => Code::CantCreate,

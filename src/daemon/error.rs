@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use super::HandoverError;
 use crate::{
     audit::AuditError, config::ConfigError, custody::TokenError, ingest::IngestError, offline, socket::BindError,
     stores::StoresError, system::files::FileError, tray::SetUpError, unlock::UnlockError, vault::VaultError,
@@ -40,6 +41,9 @@ pub enum DaemonError {
     /// The socket can't be made.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The sockets from systemd can't be told apart.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     /// The client can't be set up.
     #[error(transparent)]
     Client(#[from] SetUpError),
@@ -76,6 +80,7 @@ impl DaemonError {
             Self::Offline(error) => error.hint(),
             Self::Ingest(error) => error.hint(),
             Self::Client(error) => error.hint(),
+            Self::Handover(error) => Some(error.hint().to_owned()),
             Self::Bind(BindError::Live(_)) | Self::Running(_) => {
                 Some("stop it first, or give this one a state_directory and a socket.directory of its own".to_owned())
             }

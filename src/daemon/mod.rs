@@ -1,6 +1,7 @@
 //! The start-up story: configuration, unlock, build, spawn, ready, signals, drain.
 
 mod error;
+mod sockets;
 
 use std::{
     fs::File,
@@ -14,7 +15,7 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 
-pub use self::error::DaemonError;
+pub use self::{error::DaemonError, sockets::HandoverError};
 use crate::{
     audit::{Action, AuditLog, Event, Outcome},
     clauses::clauses,
@@ -29,12 +30,11 @@ use crate::{
     policy::Policy,
     principals::Principals,
     requests::{CycleRequest, Requests},
-    socket::{Api, Endpoint, Refusals, Server},
+    socket::{Api, Refusals},
     status::Board,
     stores::{self, Stores},
     sync,
     system::{
-        accounts,
         files::{self},
         limits, memory,
         secret_memory::{self, Protection},
@@ -166,7 +166,7 @@ impl Daemon {
             metrics: Metrics::default(),
             refusals: Refusals::default(),
         };
-        let server = Server::new(endpoint(&config)?, api);
+        let (server, credentials) = sockets::open(&config)?.servers(api);
 
         // Nothing runs before all of it is in place.
         let mut tasks = Tasks::default();
@@ -175,6 +175,7 @@ impl Daemon {
         tasks.spawn("sync", sync.run(shutdown.clone()));
         tasks.spawn("refresh", refresher.run(shutdown.clone()));
         tasks.spawn("reseal", Arc::clone(&custody).reseal(shutdown.clone()));
+        tasks.spawn("credentials", credentials.run(shutdown.clone()));
         tasks.spawn("socket", server.run(shutdown));
         let config_path = config_path.to_owned();
         Ok(Self {
@@ -280,20 +281,6 @@ impl Daemon {
 fn lock(state_directory: &Path) -> Result<File, DaemonError> {
     let lock = files::try_lock(&state_directory.join(offline::LOCK))?;
     lock.ok_or_else(|| DaemonError::Running(state_directory.to_owned()))
-}
-
-/// The socket that systemd hands over, else one of our own.
-fn endpoint(config: &Config) -> Result<Endpoint, DaemonError> {
-    let inherited = listenfd::ListenFd::from_env().take_unix_listener(0);
-    let inherited = inherited.map_err(|source| DaemonError::System("the socket from systemd can't be used", source))?;
-    if let Some(listener) = inherited {
-        tracing::info!("the socket is systemd's");
-        return Ok(Endpoint::inherited(listener));
-    }
-    files::public_directory(&config.socket.directory)?;
-    let group = config.socket.group.as_deref().and_then(accounts::gid);
-    tracing::info!(socket = %config.api_socket().display(), "the socket is the daemon's own");
-    Ok(Endpoint::bind(&config.api_socket(), group)?)
 }
 
 /// Says how well keys and tokens are kept on this host.

@@ -3,6 +3,7 @@
 
 mod access;
 mod caller;
+mod credential;
 mod explain;
 mod glob;
 mod guard;
@@ -14,9 +15,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::credential::{is_credential_name, is_unit_name};
 pub use self::{
     access::{AccessConfig, AccessDecision, AccessRule, Grant, Refusal, What},
     caller::{Caller, Process},
+    credential::{Content, CredentialDecision, CredentialRefusal, CredentialRule},
     explain::{Access, AccessExplanation, AccessStep},
     glob::Glob,
     guard::{Guard, GuardConfig, is_agent},
@@ -25,7 +28,7 @@ pub use self::{
     selector::Selector,
 };
 
-/// The rules of `[pull]`, `[access]` and `[workflow_guard]`.
+/// The rules of `[pull]`, `[access]`, `[[credential]]` and `[workflow_guard]`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -33,6 +36,8 @@ pub struct Config {
     pub pull: PullConfig,
     /// Who may ask for what on `api.sock`.
     pub access: AccessConfig,
+    /// Which systemd units get which credentials.
+    pub credential: Vec<CredentialRule>,
     /// Who never gets a secret.
     pub workflow_guard: GuardConfig,
 }
@@ -83,6 +88,7 @@ fn shown_name(name: &str) -> String {
 pub struct Policy {
     pull: Vec<PullRule>,
     access: Vec<access::Rule>,
+    credential: Vec<CredentialRule>,
     guard: Guard,
     /// The daemon's own user.
     own_uid: u32,
@@ -102,10 +108,12 @@ impl Policy {
         own_uid: u32,
     ) -> Result<Self, PolicyError> {
         let access = config.access.rules.iter().map(|rule| access::Rule::new(rule, &uid, &gid));
+        config.credential.iter().try_for_each(CredentialRule::validate)?;
         Ok(Self {
             access: access.collect::<Result<_, _>>()?,
             guard: Guard::new(&config.workflow_guard, &uid)?,
             pull: config.pull.rules.clone(),
+            credential: config.credential.clone(),
             own_uid,
             own_rule: "(root and the daemon's own user)".into(),
         })
@@ -114,6 +122,11 @@ impl Policy {
     /// The workflow guard in force.
     pub fn guard(&self) -> &Guard {
         &self.guard
+    }
+
+    /// Whether a systemd unit gets a credential of that name.
+    pub fn credential(&self, unit: &str, name: &str) -> CredentialDecision<'_> {
+        credential::decide(&self.credential, &self.guard, unit, name)
     }
 }
 

@@ -17,6 +17,17 @@ pub struct Endpoint {
     path: Option<(PathBuf, u64)>,
 }
 
+/// Who may connect, besides root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody on the host.
+    Anybody,
+    /// The daemon's own user, and a group.
+    Group(u32),
+    /// The daemon's own user.
+    OwnUser,
+}
+
 /// Why the socket could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -48,17 +59,21 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`BindError`].
-    pub fn bind(path: &Path, group: Option<u32>) -> Result<Self, BindError> {
+    pub fn bind(path: &Path, access: Access) -> Result<Self, BindError> {
         let failed = |source| BindError::Io { path: path.to_owned(), source };
         refuse_live(path)?;
         let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
         let private = Private::new(path.with_extension(format!("{}.new", std::process::id()))).map_err(failed)?;
         let inside = private.0.join(name);
         let listener = UnixListener::bind(&inside).map_err(failed)?;
-        if let Some(gid) = group {
-            chown(&inside, None, Some(gid)).map_err(failed)?;
+        let (group, mode) = match access {
+            Access::Anybody => (None, 0o666),
+            Access::Group(gid) => (Some(gid), 0o660),
+            Access::OwnUser => (None, 0o600),
+        };
+        if group.is_some() {
+            chown(&inside, None, group).map_err(failed)?;
         }
-        let mode = if group.is_some() { 0o660 } else { 0o666 };
         fs::set_permissions(&inside, fs::Permissions::from_mode(mode)).map_err(failed)?;
         let inode = fs::metadata(&inside).map_err(failed)?.ino();
         fs::rename(&inside, path).map_err(failed)?;
@@ -119,8 +134,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("api.sock");
         drop(UnixListener::bind(&path).expect("a socket that nobody listens on any more"));
-        let live = Endpoint::bind(&path, None).expect("the stale one is replaced");
-        assert!(matches!(Endpoint::bind(&path, None), Err(BindError::Live(_))));
+        let live = Endpoint::bind(&path, Access::Anybody).expect("the stale one is replaced");
+        assert!(matches!(Endpoint::bind(&path, Access::Anybody), Err(BindError::Live(_))));
         drop(live);
         assert!(!path.exists(), "the name goes with the daemon");
     }
@@ -130,14 +145,14 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("api.sock");
         fs::write(&path, "mine").expect("a file");
-        assert!(matches!(Endpoint::bind(&path, None), Err(BindError::NotASocket(_))));
+        assert!(matches!(Endpoint::bind(&path, Access::Anybody), Err(BindError::NotASocket(_))));
         assert_eq!(fs::read(&path).expect("still there"), b"mine");
     }
 
     #[test]
     fn nothing_but_the_socket_stays_in_the_directory() {
         let directory = tempfile::tempdir().expect("a directory");
-        let _endpoint = Endpoint::bind(&directory.path().join("api.sock"), None).expect("a socket");
+        let _endpoint = Endpoint::bind(&directory.path().join("api.sock"), Access::OwnUser).expect("a socket");
         let names: Vec<_> = fs::read_dir(directory.path())
             .expect("a directory")
             .map(|one| one.expect("an entry").file_name())

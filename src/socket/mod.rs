@@ -1,8 +1,9 @@
-//! The local API: HTTP/1.1 and JSON on a Unix socket. Status to whoever may connect, metadata and secrets to callers that
-//! policy names, each decision audited before its answer.
+//! The local sockets. `api.sock`: HTTP/1.1 and JSON, status to whoever may connect, metadata and secrets to callers that
+//! policy names. `credentials.sock`: credentials for systemd. Each decision is audited before its answer.
 
 mod answer;
 mod client;
+mod credentials;
 mod events;
 mod explaining;
 mod held;
@@ -27,7 +28,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub use client::{Answer, ClientError, request};
-pub use listener::{BindError, Endpoint};
+pub use credentials::CredentialServer;
+pub use listener::{Access, BindError, Endpoint};
 pub use listening::{Event, Listening, Subscribed, listen};
 pub use refusals::{Refusals, Refused};
 pub use server::Server;
@@ -39,6 +41,8 @@ use crate::{
 
 /// The API socket's name in the runtime directory.
 pub const API_SOCKET: &str = "api.sock";
+/// The name there of the socket of systemd's credentials.
+pub const CREDENTIALS_SOCKET: &str = "credentials.sock";
 
 /// `[socket]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +61,7 @@ impl Default for Config {
     }
 }
 
-/// What the API answers from.
+/// What is answered from.
 pub struct Api {
     /// The sealed cache.
     pub cache: Cache,

@@ -55,9 +55,9 @@ pub struct Server {
 
 impl Server {
     /// Puts the task together.
-    pub fn new(endpoint: Endpoint, api: Api) -> Self {
+    pub fn new(endpoint: Endpoint, api: Arc<Api>) -> Self {
         let peers = Arc::new(Peers::new(api.policy.clone()));
-        Self { endpoint, peers, metrics: api.metrics.clone(), router: routes::router(Arc::new(api)) }
+        Self { endpoint, peers, metrics: api.metrics.clone(), router: routes::router(api) }
     }
 
     /// Serves until the shutdown, then lets the requests under way end.

@@ -8,6 +8,7 @@ mod audit;
 mod backup;
 mod cli;
 mod client;
+mod credentials;
 mod demo;
 mod events;
 mod exec;

@@ -3,9 +3,12 @@
 use std::{
     fs::{self, File},
     io::{Read, Write},
-    os::unix::{
-        fs::{DirBuilderExt, OpenOptionsExt},
-        net::UnixStream,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{DirBuilderExt, OpenOptionsExt},
+            net::UnixStream,
+        },
     },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -214,6 +217,20 @@ impl House {
             .stderr(log)
             .spawn()
             .expect("the program runs");
+        Daemon { house: self, child }
+    }
+
+    /// Starts a daemon as systemd does with sockets that it has made: handed over by these names, or without any.
+    pub(crate) fn socket_activated_daemon(&self, sockets: [OwnedFd; 2], names: Option<&str>) -> Daemon<'_> {
+        let log = File::options().create(true).append(true).open(self.path("daemon.log")).expect("a log");
+        let [third, fourth] = sockets;
+        let mut command = self.command(Path::new("/bin/sh"));
+        command.args(["-c", "exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_PID=$$ exec \"$0\" run"]);
+        command.arg(env!("CARGO_BIN_EXE_trayvault")).env("LISTEN_FDS", if names.is_some() { "2" } else { "1" });
+        if let Some(names) = names {
+            command.env("LISTEN_FDNAMES", names);
+        }
+        let child = command.stdin(third).stdout(fourth).stderr(log).spawn().expect("the program runs");
         Daemon { house: self, child }
     }
 
