@@ -1,5 +1,7 @@
 //! What systemd gets on `credentials.sock`, asked as systemd asks: bound to its address, connected, read to the end.
 
+#![expect(clippy::print_stdout, reason = "that it was not tested is shown")]
+
 use std::{
     fs,
     io::{self, Read},
