@@ -6,10 +6,13 @@ use super::{address::Address, content};
 use crate::{
     audit::{Action, Actor, Event, Outcome, Target},
     freshness::Standing,
-    policy::CredentialDecision,
+    policy::{CredentialDecision, Policy, Refusal},
     secret::SecretBytes,
     socket::{Api, answer::ApiError, held, routes::Asked},
-    system::peer::Peer,
+    system::{
+        peer::Peer,
+        process::{self, Process},
+    },
 };
 
 /// Who asked for what, and how far it got: what there is to record.
@@ -61,6 +64,9 @@ impl<'a> Load<'a> {
             CredentialDecision::Granted(rule) => rule,
             CredentialDecision::Refused(refusal) => return Err(Withheld::refused(refusal.as_str())),
         };
+        if runs_guarded(&policy, &address.unit) {
+            return Err(Withheld::refused(Refusal::BesideGuarded.as_str()));
+        }
         self.rule = Some(rule.name.clone());
         self.target.authentication = Some(rule.authentication);
         if !self.api.cache.keyring().is_unlocked() {
@@ -96,6 +102,16 @@ impl<'a> Load<'a> {
         let recorded = self.api.audit.record(&event.under(self.rule.as_deref()));
         recorded.inspect_err(|error| tracing::error!(%error, "a credential was withheld")).is_ok()
     }
+}
+
+/// Whether a process that the workflow guard names runs in a unit. Before a unit's first command nothing runs in it, and
+/// systemd loads credentials for the later ones too.
+fn runs_guarded(policy: &Policy, unit: &str) -> bool {
+    let guard = policy.guard();
+    let is_guarded = |process: &Process| {
+        process.units.first().is_some_and(|first| first == unit) && guard.names_process(&process.units, &process.names)
+    };
+    guard.looks_at_processes() && process::all().unwrap_or_default().iter().any(is_guarded)
 }
 
 impl Withheld {
