@@ -91,11 +91,8 @@ impl Daemon {
         files::private_directory(&config.state_directory)?;
         let lock = lock(&config.state_directory)?;
         let unlocked = offline::unlock(&config, locked)?;
-        let audit = if accept_rollback {
-            offline::audit_log_or_new(&config, &unlocked)?
-        } else {
-            offline::audit_log(&config, &unlocked)?
-        };
+        let audit_log = if accept_rollback { offline::audit_log_or_new } else { offline::audit_log };
+        let audit = audit_log(&config, &unlocked)?;
         let keyring = unlocked.into_keyring();
         audit.record(&Event::new(Action::Unlock, Outcome::Done))?;
         let offline = offline || config.tray.offline;

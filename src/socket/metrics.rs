@@ -61,7 +61,7 @@ fn format(headers: &HeaderMap) -> Format {
 
 /// How the daemon stands as it is asked.
 struct Seen {
-    is_unlocked: bool,
+    /// None while the vault is locked.
     epoch: Option<u32>,
     /// None where the cache can't be read.
     counts: Option<Counts>,
@@ -72,7 +72,7 @@ struct Seen {
     problems: usize,
     audit_entries: u64,
     audit_failures: u64,
-    audit_fails: bool,
+    audit_failure: Option<String>,
     audit_room: Option<u64>,
 }
 
@@ -84,7 +84,6 @@ impl Seen {
         let (audit_entries, audit_failures) = api.audit.tally();
         let reported = posted.sync.last.as_ref().map_or(0, |last| last.problems.len());
         Self {
-            is_unlocked: keys.is_some(),
             epoch: keys.map(|keys| keys.epoch()),
             ages: api.cache.ages(Timestamp::now()).unwrap_or_default(),
             cache_write_fails: api.cache.write_failure().is_some(),
@@ -97,7 +96,7 @@ impl Seen {
             posted,
             audit_entries,
             audit_failures,
-            audit_fails: api.audit.failure().is_some(),
+            audit_failure: api.audit.failure(),
             audit_room: api.audit.room_left(),
         }
     }
@@ -107,7 +106,7 @@ impl Seen {
         let started_at = seconds(self.posted.started_at);
         sheet.gauge("start_time", Some(&Unit::Seconds), "When the daemon started, as Unix time", started_at)?;
         sheet.gauge("problems", None, "What stands in the way: trayvault status says what", number(self.problems))?;
-        sheet.gauge("vault_unlocked", None, "Whether the vault is unlocked", flag(self.is_unlocked))?;
+        sheet.gauge("vault_unlocked", None, "Whether the vault is unlocked", flag(self.epoch.is_some()))?;
         let epoch = self.epoch.map(f64::from);
         sheet.gauge_if("vault_epoch", None, "The epoch that seals, while the vault is unlocked", epoch)?;
         self.write_held(sheet)?;
@@ -168,7 +167,7 @@ impl Seen {
         sheet.counter("audit_entries", None, "Entries in the audit log, of whichever process", entries)?;
         let failures = self.audit_failures;
         sheet.counter("audit_failures", None, "Entries that the daemon could not write", failures)?;
-        let fails = flag(self.audit_fails);
+        let fails = flag(self.audit_failure.is_some());
         sheet.gauge("audit_failing", None, "Whether the last entry could not be written: no secret leaves", fails)?;
         sheet.gauge_if(
             "audit_room_left",

@@ -101,11 +101,11 @@ struct Shown {
 impl Shown {
     fn run(mut self, stop: &AtomicBool) -> Result<(), Failure> {
         let (tell, hear) = mpsc::channel();
-        let (pause, pauses) = mpsc::channel();
+        let (pause, orders) = mpsc::channel();
         let asking =
             Asking { connected: Arc::clone(&self.connected), interval: self.state.interval, tell: tell.clone() };
         // It ends with the other ends of its channels, or with the process: an answer is not waited for.
-        std::thread::Builder::new().name("asking".to_owned()).spawn(move || asking.run(&pauses))?;
+        std::thread::Builder::new().name("asking".to_owned()).spawn(move || asking.run(&orders))?;
         let mut drawn: Option<Instant> = None;
         while !stop.load(Ordering::Relaxed) {
             let mut is_new = drawn.is_none_or(|at| at.elapsed() >= Duration::from_secs(1));
@@ -183,7 +183,7 @@ struct Asking {
 }
 
 impl Asking {
-    fn run(self, pauses: &Receiver<bool>) {
+    fn run(self, orders: &Receiver<bool>) {
         // How many refusals there were when the last ones were asked for.
         let (mut asked_at, mut refused): (Option<u64>, Option<Instant>) = (None, None);
         loop {
@@ -207,12 +207,12 @@ impl Asking {
                 }
             }
             let pause = if is_allowed { self.interval } else { REFUSED_PAUSE.max(self.interval) };
-            match pauses.recv_timeout(pause) {
+            match orders.recv_timeout(pause) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
                 Ok(mut paused) => {
                     while paused {
-                        match pauses.recv() {
+                        match orders.recv() {
                             Ok(now) => paused = now,
                             Err(_) => return,
                         }

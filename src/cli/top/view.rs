@@ -77,8 +77,8 @@ impl View<'_> {
         let of_problems =
             wanted(problems.len()).clamp(3, half.max(lists.height.saturating_sub(wanted(refusals.len()))));
         let [above, below] = Layout::vertical([Constraint::Length(of_problems), Constraint::Fill(1)]).areas(lists);
-        self.draw_list(frame, above, Panel::Problems, "Problems", problems);
-        self.draw_list(frame, below, Panel::Refusals, "Last refusals", refusals);
+        self.draw_list(frame, above, Panel::Problems, "Problems", &problems);
+        self.draw_list(frame, below, Panel::Refusals, "Last refusals", &refusals);
         self.draw_keys(frame, keys);
         if self.state.shows_help {
             self.draw_help(frame, area);
@@ -133,12 +133,11 @@ impl View<'_> {
                 (format!("answers: {}", hosts.join(", ")), Tone::Good)
             }
         };
-        let budget_line = match budget.paused_for_seconds {
-            Some(left) => (format!("budget   OVER THE LIMIT, paused for {left}s"), Tone::Bad),
-            None => {
-                let text = format!("{}/{}", budget.tokens, budget.capacity);
-                (gauge("budget", &text, u64::from(budget.tokens), u64::from(budget.capacity), width), Tone::Plain)
-            }
+        let budget_line = if let Some(left) = budget.paused_for_seconds {
+            (format!("budget   OVER THE LIMIT, paused for {left}s"), Tone::Bad)
+        } else {
+            let text = format!("{}/{}", budget.tokens, budget.capacity);
+            (gauge("budget", &text, u64::from(budget.tokens), u64::from(budget.capacity), width), Tone::Plain)
         };
         let rate = seen.rate.map(|rate| format!("{rate:.1}/s")).unwrap_or_default();
         let sent = apart(
@@ -155,25 +154,22 @@ impl View<'_> {
     fn sync(&self, width: u16) -> Vec<(String, Tone)> {
         let Some(seen) = &self.state.seen else { return nothing() };
         let SyncStatus { running, progress, last, next_at, pulls, .. } = &seen.status.posted.sync;
-        let (state, how_far) = match progress {
-            Some(progress) => {
-                let what = match progress.phase {
-                    Phase::Listing => "listing",
-                    Phase::Pulling => "pulling",
-                };
-                let text = format!("{}/{}", progress.done, progress.total);
-                let bar = gauge(what, &text, widen(progress.done), widen(progress.total), width);
-                (apart("under way", &pace(progress, self.now), inner(width)), bar)
-            }
-            None => {
-                let state = if *running {
-                    "under way".to_owned()
-                } else {
-                    let next = next_at.map_or_else(|| NONE.to_owned(), |at| relative(Some(at), self.now));
-                    format!("next one {next}")
-                };
-                (state, apart(&format!("pulled   {}", pulls.sealed), &format!("failed {}", pulls.failed), inner(width)))
-            }
+        let (state, how_far) = if let Some(progress) = progress {
+            let what = match progress.phase {
+                Phase::Listing => "listing",
+                Phase::Pulling => "pulling",
+            };
+            let text = format!("{}/{}", progress.done, progress.total);
+            let bar = gauge(what, &text, widen(progress.done), widen(progress.total), width);
+            (apart("under way", &pace(progress, self.now), inner(width)), bar)
+        } else {
+            let state = if *running {
+                "under way".to_owned()
+            } else {
+                let next = next_at.map_or_else(|| NONE.to_owned(), |at| relative(Some(at), self.now));
+                format!("next one {next}")
+            };
+            (state, apart(&format!("pulled   {}", pulls.sealed), &format!("failed {}", pulls.failed), inner(width)))
         };
         let (last, came_to, tone) = last.as_ref().map_or_else(
             || ("no cycle has ended yet".to_owned(), String::new(), Tone::Plain),
@@ -283,7 +279,7 @@ impl View<'_> {
         harmless(&text)
     }
 
-    fn draw_list(&self, frame: &mut Frame<'_>, area: Rect, panel: Panel, title: &str, lines: Vec<(String, Tone)>) {
+    fn draw_list(&self, frame: &mut Frame<'_>, area: Rect, panel: Panel, title: &str, lines: &[(String, Tone)]) {
         let has_focus = self.state.panel == panel;
         let room = usize::from(area.height.saturating_sub(2));
         let first = self.state.scrolled[panel as usize].min(lines.len().saturating_sub(room));
@@ -336,10 +332,9 @@ impl View<'_> {
 
     fn line(&self, text: &str, tone: Tone) -> Line<'static> {
         let style = match tone {
-            Tone::Plain => Style::new(),
             Tone::Good if self.state.colours => Style::new().fg(Color::Green),
             Tone::Bad if self.state.colours => Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
-            Tone::Good => Style::new(),
+            Tone::Plain | Tone::Good => Style::new(),
             Tone::Bad => Style::new().add_modifier(Modifier::BOLD),
             Tone::Faint => Style::new().add_modifier(Modifier::DIM),
         };
