@@ -194,3 +194,36 @@ fn with_headers(status: StatusCode, request: Uuid, content: Bytes) -> Response<B
     }
     response
 }
+
+#[cfg(test)]
+impl ApiError {
+    /// Every one.
+    pub(super) fn every() -> impl Iterator<Item = Self> {
+        std::iter::successors(Some(Self::BadRequest("")), |error| error.following())
+    }
+
+    /// The one that is declared behind it, so that a new one is not forgotten.
+    fn following(self) -> Option<Self> {
+        match self {
+            Self::BadRequest(_) => Some(Self::Forbidden),
+            Self::Forbidden => Some(Self::TooOften),
+            Self::TooOften => Some(Self::NotFound),
+            Self::NotFound => Some(Self::NoRoute),
+            Self::NoRoute => Some(Self::MethodNotAllowed),
+            Self::MethodNotAllowed => Some(Self::NotHeld),
+            Self::NotHeld => Some(Self::Stale),
+            Self::Stale => Some(Self::Upstream),
+            Self::Upstream => Some(Self::BadUpstream),
+            Self::BadUpstream => Some(Self::AuditUnavailable),
+            Self::AuditUnavailable => Some(Self::CacheUnavailable),
+            Self::CacheUnavailable => Some(Self::Locked),
+            Self::Locked => Some(Self::WrongKey),
+            Self::WrongKey => Some(Self::KeyNeeded),
+            Self::KeyNeeded => Some(Self::IsUnlocked),
+            Self::IsUnlocked => Some(Self::Rotating),
+            Self::Rotating => Some(Self::VaultUnavailable),
+            Self::VaultUnavailable => Some(Self::Stopping),
+            Self::Stopping => None,
+        }
+    }
+}

@@ -36,6 +36,8 @@ use crate::{
     vault::{self, NewSlot},
 };
 
+mod document;
+
 const UID: u32 = 1000;
 const ALL: &str = r#"
     [[access.rules]]
