@@ -183,6 +183,13 @@ pub(super) fn file(request: Uuid, content: SecretBytes) -> Response<Body> {
     response
 }
 
+/// An answer that is text of some kind, without a secret.
+pub(super) fn text(request: Uuid, kind: &'static str, content: String) -> Response<Body> {
+    let mut response = with_headers(StatusCode::OK, request, Bytes::from(content));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
 fn with_headers(status: StatusCode, request: Uuid, content: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(content));
     *response.status_mut() = status;

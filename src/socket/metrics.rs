@@ -6,12 +6,17 @@ use axum::{
     Extension,
     body::Body,
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+    http::{HeaderMap, Response, header},
     middleware::Next,
 };
 use jiff::Timestamp;
 
-use super::{Api, answer::ApiError, routes::Asked, standing};
+use super::{
+    Api,
+    answer::{self, ApiError},
+    routes::Asked,
+    standing,
+};
 use crate::{
     metrics::{Format, Sheet, Unit},
     policy::Caller,
@@ -41,13 +46,7 @@ pub(super) async fn metrics(
         let seen = Seen::of(&api);
         api.metrics.text(format, move |sheet| seen.write(sheet)).map_err(|fmt::Error| ApiError::CacheUnavailable)
     });
-    asked.answer(text.map(|text| {
-        let mut response = Response::new(Body::from(text));
-        *response.status_mut() = StatusCode::OK;
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
-    }))
+    asked.answer(text.map(|text| answer::text(asked.id(), format.content_type(), text)))
 }
 
 /// The older format for whoever asks for plain text alone.
