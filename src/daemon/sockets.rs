@@ -115,7 +115,8 @@ pub(super) fn open(config: &Config) -> Result<Sockets, DaemonError> {
 fn take(inherited: &mut ListenFd, index: usize) -> Result<Endpoint, DaemonError> {
     let unusable = |source| DaemonError::System("a socket from systemd can't be used", source);
     let listener = inherited.take_unix_listener(index).map_err(unusable)?;
-    listener.map(Endpoint::inherited).ok_or_else(|| unusable(io::ErrorKind::NotFound.into()))
+    let listener = listener.ok_or_else(|| unusable(io::ErrorKind::NotFound.into()))?;
+    Endpoint::inherited(listener).map_err(unusable)
 }
 
 fn bind(config: &Config) -> Result<Sockets, DaemonError> {

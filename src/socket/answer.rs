@@ -19,6 +19,10 @@ use crate::{
 pub(super) enum ApiError {
     /// 400: the request itself is wrong.
     BadRequest(&'static str),
+    /// 413: the body is larger than any that is asked for.
+    BodyTooLarge,
+    /// 408: the body did not arrive in time.
+    BodyTooSlow,
     /// 403: policy refuses. Why is in the audit log.
     Forbidden,
     /// 429: policy grants it, but not so often.
@@ -61,6 +65,8 @@ impl ApiError {
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, "bad_request", message),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is longer than 64 KiB"),
+            Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow", "the body did not arrive in time"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "not allowed; the audit log says why"),
             Self::TooOften => {
                 (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "not so often; the access rule has a rate")
@@ -212,7 +218,9 @@ impl ApiError {
     /// The one that is declared behind it, so that a new one is not forgotten.
     fn following(self) -> Option<Self> {
         match self {
-            Self::BadRequest(_) => Some(Self::Forbidden),
+            Self::BadRequest(_) => Some(Self::BodyTooLarge),
+            Self::BodyTooLarge => Some(Self::BodyTooSlow),
+            Self::BodyTooSlow => Some(Self::Forbidden),
             Self::Forbidden => Some(Self::TooOften),
             Self::TooOften => Some(Self::NotFound),
             Self::NotFound => Some(Self::NoRoute),

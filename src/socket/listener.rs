@@ -49,8 +49,12 @@ pub enum BindError {
 
 impl Endpoint {
     /// Takes over a socket that systemd made.
-    pub fn inherited(listener: UnixListener) -> Self {
-        Self { listener, path: None }
+    ///
+    /// # Errors
+    /// It is not one that listens.
+    pub fn inherited(listener: UnixListener) -> io::Result<Self> {
+        widen(&listener)?;
+        Ok(Self { listener, path: None })
     }
 
     /// Makes a socket at `path`, whose directory must exist. It is bound inside a private directory, given its group and
@@ -66,6 +70,7 @@ impl Endpoint {
         let private = Private::new(path.with_extension(format!("{}.new", std::process::id()))).map_err(failed)?;
         let inside = private.0.join(name);
         let listener = UnixListener::bind(&inside).map_err(failed)?;
+        widen(&listener).map_err(failed)?;
         let (group, mode) = match access {
             Access::Anybody => (None, 0o666),
             Access::Group(gid) => (Some(gid), 0o660),
@@ -91,6 +96,12 @@ impl Drop for Endpoint {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// Has as many callers wait for the accept loop as the kernel permits (`net.core.somaxconn`): where it has to choose, a
+/// crowd keeps others out.
+fn widen(listener: &UnixListener) -> io::Result<()> {
+    Ok(rustix::net::listen(listener, i32::MAX)?)
 }
 
 fn refuse_live(path: &Path) -> Result<(), BindError> {

@@ -3,6 +3,7 @@
 
 mod answer;
 mod client;
+mod connection;
 mod credentials;
 mod events;
 mod explaining;
@@ -13,7 +14,9 @@ mod listening;
 mod listing;
 mod manage;
 mod metrics;
+mod patient;
 mod peers;
+mod places;
 mod reading;
 mod refusals;
 mod routes;

@@ -1,5 +1,7 @@
 //! The routes of dropped documents against a stand-in for ingest: who may ask what, what is recorded, what is answered.
 
+mod hostile;
+
 use std::{fs, sync::Arc, time::Duration};
 
 use axum::{

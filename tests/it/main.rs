@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, reason = "a test that can't go on says why and fails")]
 
+mod abuse;
 mod access;
 mod audit;
 mod backup;

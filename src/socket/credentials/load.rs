@@ -99,6 +99,7 @@ impl<'a> Load<'a> {
                 "a credential was not given"
             );
         }
+        self.api.metrics.credential_load(word(outcome));
         let recorded = self.api.audit.record(&event.under(self.rule.as_deref()));
         recorded.inspect_err(|error| tracing::error!(%error, "a credential was withheld")).is_ok()
     }
@@ -112,6 +113,16 @@ fn runs_guarded(policy: &Policy, unit: &str) -> bool {
         process.units.first().is_some_and(|first| first == unit) && guard.names_process(&process.units, &process.names)
     };
     guard.looks_at_processes() && process::all().unwrap_or_default().iter().any(is_guarded)
+}
+
+/// What metrics call an outcome.
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Begun => "begun",
+        Outcome::Done => "done",
+        Outcome::Refused => "refused",
+        Outcome::Failed => "failed",
+    }
 }
 
 impl Withheld {

@@ -1,0 +1,128 @@
+//! One connection, from its first request to its last answer, and how long its caller may take over each.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    http::Request,
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{sleep, timeout},
+};
+use uuid::Uuid;
+
+use super::{answer::ApiError, events::Endless, patient::Patient, routes::BODY_LIMIT};
+use crate::{policy::Caller, task::Shutdown};
+
+/// The largest head, and the connection's read buffer, in bytes.
+const HEAD_LIMIT: usize = 16 * 1024;
+
+/// How long a caller may take.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// To send a head, and to send nothing between two requests.
+    pub(super) head: Duration,
+    /// To send a body.
+    pub(super) body: Duration,
+    /// To take an answer that does not fit into the socket.
+    pub(super) answer: Duration,
+    /// For everything together, unless it listens to what has no end.
+    pub(super) connection: Duration,
+    /// To take an answer under way once the daemon stops.
+    pub(super) drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
+            connection: Duration::from_secs(600),
+            drain: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Answers one caller's requests until it hangs up, takes too long, or the daemon stops.
+pub(super) async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    caller: impl Fn() -> Arc<Caller>,
+    router: Router,
+    shutdown: Shutdown,
+    limits: Limits,
+) {
+    let endless = Endless::default();
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        let (caller, shutdown, endless) = (caller(), shutdown.clone(), endless.clone());
+        let router = &router;
+        async move {
+            let mut request = match with_whole_body(request, limits.body).await {
+                Ok(request) => request,
+                Err(error) => return Ok(error.answer(Uuid::new_v4())),
+            };
+            let known = request.extensions_mut();
+            known.insert(caller);
+            known.insert(shutdown);
+            known.insert(endless);
+            router.call(request).await
+        }
+    });
+    let mut stop = shutdown.clone();
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(HEAD_LIMIT)
+        .serve_connection(TokioIo::new(Patient::new(stream, limits.answer)), service);
+    tokio::pin!(connection);
+    // A connection that breaks concerns its caller alone, and the error may quote the request.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = too_long(limits.connection, &endless) => {}
+        () = stop.requested() => {
+            connection.as_mut().graceful_shutdown();
+            // A caller that does not read its answer must not hold up the stop.
+            let _ = timeout(limits.drain, connection).await;
+        }
+    }
+}
+
+/// Reads the body before anything is decided: no route waits for a caller.
+async fn with_whole_body(
+    request: Request<hyper::body::Incoming>,
+    patience: Duration,
+) -> Result<Request<Body>, ApiError> {
+    let (head, body) = request.into_parts();
+    if body.is_end_stream() {
+        return Ok(Request::from_parts(head, Body::empty()));
+    }
+    if body.size_hint().lower() > BODY_LIMIT as u64 {
+        return Err(ApiError::BodyTooLarge);
+    }
+    match timeout(patience, Limited::new(body, BODY_LIMIT).collect()).await {
+        Ok(Ok(whole)) => Ok(Request::from_parts(head, Body::from(whole.to_bytes()))),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge),
+        Ok(Err(_)) => Err(ApiError::BadRequest("the body is cut off, or not as its head says")),
+        Err(_) => Err(ApiError::BodyTooSlow),
+    }
+}
+
+/// Resolves once a connection has lasted too long, unless that is what it is for.
+async fn too_long(most: Duration, endless: &Endless) {
+    sleep(most).await;
+    if endless.is_set() {
+        std::future::pending::<()>().await;
+    }
+}
