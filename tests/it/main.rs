@@ -22,6 +22,7 @@ mod keys;
 mod life;
 mod memory;
 mod metrics;
+mod openapi;
 mod redaction;
 mod refusals;
 mod sealing;
