@@ -61,7 +61,7 @@ impl Pointer {
     }
 
     /// The value that it names in a text, which is a part of that text; `None` if nothing is there.
-    pub(crate) fn find<'a>(&self, text: &'a RawValue) -> Option<&'a RawValue> {
+    pub fn find<'a>(&self, text: &'a RawValue) -> Option<&'a RawValue> {
         self.0.iter().try_fold(text, |value, token| member(value, token).or_else(|| element(value, token)))
     }
 }
