@@ -191,7 +191,7 @@ fn documents<'a>(witness: &mut Witness<'_>, house: &'a House, mut daemon: Daemon
     let change = json!({ "version": 1, "action": "update", "authenticationId": house.upstream("slack").id, "credentials": { "accessToken": "y" } });
     assert_eq!(plan(witness, &change), accepted);
     assert_eq!(plan(witness, &json!({ "version": 1 })), (200, "rejected".to_owned()));
-    assert_eq!(witness.ask("POST", "/v1/ingest/plan", "", &vec![b' '; 65_537]).status, 400);
+    assert_eq!(witness.ask("POST", "/v1/ingest/plan", "", &vec![b' '; 65_537]).status, 413);
 
     // The answer is lost with the daemon, and there are two that it could be.
     house.world().add_fault(Fault::after(Call::CreateAuthentication, FaultKind::DelayMs(60_000)));
@@ -263,10 +263,12 @@ fn every_operation_answers_as_the_document_says() {
     fs::rename(&log, house.path("log")).expect("a rename");
     assert_eq!(witness.get("/v1/authentications").json()["code"], "audit_unavailable");
     fs::rename(house.path("log"), &log).expect("a rename");
+    let removed = house.upstream("salesforce").id;
     witness.listen(&["removed"], || {
-        assert!(house.world().remove_authentication(house.upstream("salesforce").id));
+        assert!(house.world().remove_authentication(removed));
         house.sync();
     });
+    assert_eq!(witness.get(&format!("/v1/authentications/{removed}/full")).json()["code"], "not_held");
     daemon.stop();
 
     let succeeded: BTreeSet<_> =
