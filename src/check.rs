@@ -198,6 +198,7 @@ mod tests {
 
     fn process(name: &str, unit: &str, uid: u32) -> Process {
         Process {
+            unit: Some(unit.to_owned()),
             units: vec![unit.to_owned()],
             control_group: Some(format!("/system.slice/{unit}")),
             names: vec![name.to_owned()],

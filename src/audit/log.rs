@@ -253,6 +253,8 @@ impl AuditLog {
         if let Err(source) = chain.file.write_all_at(lines.as_bytes(), chain.end) {
             // Best effort: if the cut fails as well, the next entry overwrites it or the next start cuts it.
             let _ = chain.file.set_len(chain.end);
+            // With what was cut off went the room behind it.
+            chain.reserved.up_to = 0;
             return Err(self.unwritable(source));
         }
         (chain.sequence, chain.mac) = (sequence, mac);

@@ -305,7 +305,11 @@ mod tests {
 
     fn running(name: &str) -> Process {
         let units = vec!["outer.service".to_owned(), "inner.scope".to_owned()];
-        Process::Known { units, names: vec![name.to_owned()], beside_guarded: false }
+        Process::Known { unit: first(&units), units, names: vec![name.to_owned()], beside_guarded: false }
+    }
+
+    fn first(units: &[String]) -> Option<String> {
+        units.first().cloned()
     }
 
     fn pointer(text: &str) -> Pointer {
@@ -356,8 +360,9 @@ mod tests {
     fn a_rule_for_units_names_those_of_the_system_and_not_those_that_a_user_called_so() {
         let policy = policy("[[access.rules]]\nname = \"unit\"\nunits = [\"bill*.service\"]\ngrants = [\"read\"]");
         let inside = |units: &[&str]| {
-            let units = units.iter().map(|unit| (*unit).to_owned()).collect();
-            let process = Process::Known { units, names: vec!["worker".to_owned()], beside_guarded: false };
+            let units: Vec<_> = units.iter().map(|unit| (*unit).to_owned()).collect();
+            let process =
+                Process::Known { unit: first(&units), units, names: vec!["worker".to_owned()], beside_guarded: false };
             policy.access(&Caller { process, ..caller(1000) }, Grant::Read, What::One(&of("acme-1", "slack")))
         };
         assert_eq!(inside(&["billing.service"]), granted("unit"));
@@ -376,7 +381,8 @@ mod tests {
         let read = |caller: &Caller| policy(rules).access(caller, Grant::Read, What::One(&of("acme-1", "slack")));
         assert_eq!(read(&caller(1000)), granted("both"));
         assert_eq!(read(&caller(1001)), NO_RULE);
-        let elsewhere = Process::Known { units: Vec::new(), names: vec!["sh".to_owned()], beside_guarded: false };
+        let elsewhere =
+            Process::Known { unit: None, units: Vec::new(), names: vec!["sh".to_owned()], beside_guarded: false };
         assert_eq!(read(&Caller { process: elsewhere, ..caller(1000) }), NO_RULE);
     }
 
@@ -424,7 +430,15 @@ mod tests {
             let decision = policy.access(&agent, Grant::Read, What::One(&salesforce));
             assert_eq!(decision, AccessDecision::Refused(Refusal::WorkflowGuard), "{name}");
         }
-        let beside = Process::Known { units: Vec::new(), names: vec!["sh".to_owned()], beside_guarded: true };
+        let by_its_end =
+            super::super::tests::policy(&format!("{BILLING}\n[workflow_guard]\nprocesses = [\"*-linux-amd64\"]"));
+        for (name, refused) in [("agent-linux-amd64", true), ("agent-linux-amd", true), ("billing-worker", false)] {
+            let agent = Caller { process: running(name), ..caller(1000) };
+            let decision = by_its_end.access(&agent, Grant::Read, What::One(&salesforce));
+            assert_eq!(!decision.is_granted(), refused, "{name}");
+        }
+        let beside =
+            Process::Known { unit: None, units: Vec::new(), names: vec!["sh".to_owned()], beside_guarded: true };
         let beside = Caller { process: beside, ..caller(1000) };
         let decision = policy.access(&beside, Grant::Read, What::One(&salesforce));
         assert_eq!(decision, AccessDecision::Refused(Refusal::BesideGuarded));

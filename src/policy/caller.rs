@@ -20,7 +20,9 @@ pub enum Process {
     Vanished,
     /// This.
     Known {
-        /// Its systemd units: the one of the system's manager, then those nested in it, the innermost last.
+        /// Its unit of the system's systemd. Only root starts one.
+        unit: Option<String>,
+        /// Whatever its control group's path has that is called as a unit is, that one among them.
         units: Vec<String>,
         /// The names of its program: its command name and, where readable, its executable's file name.
         names: Vec<String>,
@@ -30,10 +32,10 @@ pub enum Process {
 }
 
 impl Caller {
-    /// Its unit of the system's manager. Only root starts one; units nested in it are called what their user likes.
+    /// Its unit of the system's systemd.
     pub fn unit(&self) -> Option<&str> {
         match &self.process {
-            Process::Known { units, .. } => units.first().map(String::as_str),
+            Process::Known { unit, .. } => unit.as_deref(),
             Process::Unsupported | Process::Vanished => None,
         }
     }

@@ -122,7 +122,12 @@ mod tests {
     fn each_rule_says_what_is_in_the_way_first() {
         let policy = policy(RULES);
         let explain = |uid, unit: &str, service, field: &str| {
-            let process = Process::Known { units: vec![unit.to_owned()], names: Vec::new(), beside_guarded: false };
+            let process = Process::Known {
+                unit: Some(unit.to_owned()),
+                units: vec![unit.to_owned()],
+                names: Vec::new(),
+                beside_guarded: false,
+            };
             let caller = Caller { uid, gids: vec![50], process };
             let (metadata, field) = (of("acme-1", service), field.parse().expect("a pointer"));
             let explained = policy.explain_access(&caller, Grant::Read, What::Part(&metadata, &field));

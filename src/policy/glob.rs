@@ -18,6 +18,12 @@ impl Glob {
         self.pattern.matches(text)
     }
 
+    /// Whether a text is the beginning of one that it matches.
+    pub(super) fn begins_with(&self, text: &str) -> bool {
+        let ends = self.text.char_indices().map(|(end, _)| end).chain([self.text.len()]);
+        ends.skip(1).any(|end| WildMatch::new(&self.text[..end]).matches(text))
+    }
+
     /// As it stands in the configuration.
     pub fn as_str(&self) -> &str {
         &self.text

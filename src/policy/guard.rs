@@ -87,7 +87,7 @@ impl Guard {
 
     /// Whether it names a process, by one of its units or names.
     pub fn names_process(&self, units: &[String], names: &[String]) -> bool {
-        units.iter().any(|unit| self.names_unit(unit)) || names.iter().any(|name| self.names_program(name))
+        units.iter().any(|unit| self.names_unit(unit)) || names.iter().any(|name| self.names_program(name, names))
     }
 
     /// Whether it names a process in either of these ways, or its user.
@@ -95,8 +95,10 @@ impl Guard {
         self.uids.contains(&uid) || self.names_process(units, names)
     }
 
-    fn names_program(&self, name: &str) -> bool {
+    /// A name that is cut may be the beginning of any that a glob matches, unless the whole of it is known.
+    fn names_program(&self, name: &str, all: &[String]) -> bool {
+        let is_cut = is_cut(name) && !all.iter().any(|other| other.len() > name.len() && other.starts_with(name));
         any_matches(&self.config.processes, name)
-            || (is_cut(name) && self.config.processes.iter().any(|glob| glob.as_str().starts_with(name)))
+            || (is_cut && self.config.processes.iter().any(|glob| glob.begins_with(name)))
     }
 }

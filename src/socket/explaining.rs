@@ -111,6 +111,7 @@ impl Supposed {
         let gids = self.gids.as_deref().filter(|gids| !gids.is_empty());
         let gids: Result<Vec<u32>, _> = gids.into_iter().flat_map(|gids| gids.split(',')).map(str::parse).collect();
         let process = Process::Known {
+            unit: self.unit.clone(),
             units: self.unit.iter().cloned().collect(),
             names: self.process.iter().cloned().collect(),
             beside_guarded: false,

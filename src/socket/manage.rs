@@ -131,7 +131,7 @@ impl Asked<'_> {
     /// Decides whether the caller may manage the vault; what is done is recorded by the event that this gives, a refusal
     /// here.
     fn managing(&self, action: Action) -> Result<impl Fn(Outcome) -> Event + Send + Sync + use<>, ApiError> {
-        let decision = self.policy().take(self.caller(), Grant::Manage, What::Any);
+        let decision = self.policy().take(self.caller(), Grant::Manage, What::Everything);
         match decision {
             AccessDecision::Granted { rule } => {
                 let template = self.event(action, Outcome::Begun).under(Some(&rule));

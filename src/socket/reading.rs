@@ -113,6 +113,8 @@ async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery, known: &Known
     }
     let was_held = held.is_some();
     drop(held);
+    // Who asked is on record before: it goes on though they hang up.
+    granted.begun()?;
     let refreshed = refreshed(api, id, None).await?;
     // The rules may have changed meanwhile.
     granted.again()?;

@@ -256,7 +256,13 @@ impl<'a> Granted<'a> {
             Grant::Read => asked.api.cache.held(id).map(|held| held.map(|held| (held.record, held.sealed)).unzip()),
             _ => asked.api.cache.record(id).map(|record| (record, None)),
         };
-        let (record, sealed) = found.map_err(|error| Asked::unreadable(&error))?;
+        // Whoever is not granted everything does not learn what is damaged, either.
+        let (found, unreadable) = match found {
+            Ok(found) => (found, None),
+            Err(error @ CacheError::Damaged { .. }) => ((None, None), Some(Asked::unreadable(&error))),
+            Err(error) => return Err(Asked::unreadable(&error)),
+        };
+        let (record, sealed) = found;
         let policy = asked.policy();
         let (target, decision) = match &record {
             Some(Record { metadata, .. }) => {
@@ -266,11 +272,12 @@ impl<'a> Granted<'a> {
             // Whoever is not granted everything does not learn what there is not.
             None => (unknown, policy.take(&asked.caller, grant, What::Everything)),
         };
-        match decision {
-            AccessDecision::Granted { rule } => {
+        match (decision, unreadable) {
+            (AccessDecision::Granted { .. }, Some(error)) => Err(error),
+            (AccessDecision::Granted { rule }, None) => {
                 Ok(Self { asked, action, grant, part, target, rule, record, sealed: sealed.flatten() })
             }
-            AccessDecision::Refused(refusal) => Err(asked.refused(action, target, refusal)),
+            (AccessDecision::Refused(refusal), _) => Err(asked.refused(action, target, refusal)),
         }
     }
 
@@ -351,10 +358,10 @@ async fn sync(
 }
 
 async fn synchronise(asked: &Asked<'_>, confirm_removals: bool) -> Result<CycleReport, ApiError> {
-    let decision = |grant| asked.policy().take(&asked.caller, grant, What::Any);
-    asked.decided(Action::RequestSync, decision(Grant::Sync))?;
+    let decision = |grant, what| asked.policy().take(&asked.caller, grant, what);
+    asked.decided(Action::RequestSync, decision(Grant::Sync, What::Any))?;
     if confirm_removals {
-        asked.decided(Action::ConfirmRemovals, decision(Grant::Manage))?;
+        asked.decided(Action::ConfirmRemovals, decision(Grant::Manage, What::Everything))?;
     }
     asked.unlocked(Action::RequestSync, Target::default())?;
     let (request, report) = CycleRequest::new(confirm_removals);

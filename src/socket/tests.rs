@@ -109,7 +109,8 @@ impl Host {
         body: &'static str,
         ingest: impl FnOnce(IngestRequest),
     ) -> (StatusCode, String, Vec<u8>) {
-        let process = Process::Known { units: Vec::new(), names: vec!["shell".to_owned()], beside_guarded: false };
+        let process =
+            Process::Known { unit: None, units: Vec::new(), names: vec!["shell".to_owned()], beside_guarded: false };
         let caller = Caller { uid: UID, gids: vec![UID], process };
         let service =
             TowerToHyperService::new(routes::router(Arc::clone(&self.api)).layer(Extension(Arc::new(caller))));

@@ -95,12 +95,14 @@ impl Refresher {
                     }
                 });
             }
-            PartRequest::Authentication(RefreshRequest { id, rejected, answer }) => {
+            PartRequest::Authentication(RefreshRequest { id, rejected, mut answer }) => {
                 running.spawn(async move {
                     let want = rejected.map_or(Want::AsItIs, Want::OtherThan);
-                    let pulled = worker.pull(id, want, Priority::Refresh).await;
-                    // Whoever asked may have gone.
-                    let _ = answer.send(refreshed(pulled));
+                    // Whoever asked may have gone. The pull goes on without anybody waiting for it.
+                    tokio::select! {
+                        pulled = worker.pull(id, want, Priority::Refresh) => drop(answer.send(refreshed(pulled))),
+                        () = answer.closed() => {}
+                    }
                 });
             }
         }

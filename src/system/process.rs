@@ -5,7 +5,10 @@ use std::{fs, io};
 /// A process, as it is known by its pid at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// The systemd units of its control group: the one of the system's manager, then those nested in it.
+    /// Its unit of the system's systemd.
+    pub unit: Option<String>,
+    /// Whatever on the path of its control group is called as a unit is, from the outermost: that one, and those nested in
+    /// it, or what another than systemd has made.
     pub units: Vec<String>,
     /// Its control group, as far as the unit of the system's manager; `None` where the host has none of version 2.
     pub control_group: Option<String>,
@@ -24,10 +27,14 @@ impl Process {
         if names.is_empty() {
             return None;
         }
-        let group = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let group = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
         let path = path(&group);
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        if has_ended(&status) {
+            return None;
+        }
         Some(Self {
+            unit: path.and_then(system_unit),
             units: path.map(units).unwrap_or_default(),
             control_group: path.map(up_to_unit).map(str::to_owned),
             names,
@@ -65,9 +72,23 @@ fn path(groups: &str) -> Option<&str> {
     groups.lines().find_map(|line| line.strip_prefix("0::"))
 }
 
-/// The systemd units on a path, from the outermost.
+/// Whatever on a path is called as a systemd unit is, from the outermost.
 fn units(path: &str) -> Vec<String> {
     path.split('/').filter(|part| is_unit(part)).map(unescaped).collect()
+}
+
+/// The unit of the system's systemd that a path is in: what stands behind its slices (`cg_path_get_unit` in systemd's
+/// cgroup-util.c). Further in, or on a path that is not systemd's, a control group is called what its owner likes.
+fn system_unit(path: &str) -> Option<String> {
+    let is_slice = |part: &str| part.rsplit_once('.').is_some_and(|(_, kind)| kind == "slice");
+    let first = path.split('/').find(|part| !part.is_empty() && !is_slice(part))?;
+    is_unit(first).then(|| unescaped(first))
+}
+
+/// Whether a process is one that nobody has waited for yet (`proc_pid_status(5)`): its name is there still.
+fn has_ended(status: &str) -> bool {
+    let state = status.lines().find_map(|line| line.strip_prefix("State:")).unwrap_or_default();
+    state.trim_start().starts_with(['Z', 'X'])
 }
 
 fn is_unit(part: &str) -> bool {
@@ -119,6 +140,30 @@ mod tests {
         ] {
             assert_eq!(up_to_unit(path), group);
         }
+    }
+
+    #[test]
+    fn a_unit_is_what_stands_behind_the_slices_and_nothing_else_that_is_called_so() {
+        let system = Some("billing.service".to_owned());
+        assert_eq!(system_unit("/system.slice/billing.service"), system);
+        assert_eq!(system_unit("/system.slice/system-x.slice/billing.service/inner/y.service"), system);
+        assert_eq!(system_unit("/billing.service"), system);
+        for another in
+            ["/", "/lxc.payload.c1/system.slice/billing.service", "/mine/billing.service", "/../billing.service"]
+        {
+            assert_eq!(system_unit(another), None, "{another}");
+        }
+        assert_eq!(system_unit("/user.slice/user@1.service/billing.service"), Some("user@1.service".to_owned()));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_none_though_its_name_is_there() {
+        let mut child = std::process::Command::new("true").spawn().expect("it runs");
+        while fs::read_to_string(format!("/proc/{}/status", child.id())).is_ok_and(|status| !has_ended(&status)) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert_eq!(Process::of(child.id()), None);
+        child.wait().expect("a child");
     }
 
     #[test]

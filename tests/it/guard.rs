@@ -35,7 +35,7 @@ impl ControlGroup {
 
     /// A name that no other test's group has.
     fn named(name: &str) -> String {
-        format!("trayvault-test-{}/{name}", std::process::id())
+        format!("trayvault-test-{}.slice/{name}", std::process::id())
     }
 
     /// A program that is moved in before it runs.
@@ -104,9 +104,9 @@ fn is_known_here() -> bool {
 fn a_rule_for_a_unit_is_for_what_runs_in_it() {
     let rules = OPEN.replace("\"read\", ", "")
         + "[[access.rules]]\nname = \"the unit's\"\nunits = [\"bill*.service\"]\ngrants = [\"read\"]\n";
-    let groups = ["billing.service", "other.service", "user@1.service/billing.service"];
+    let groups = ["billing.service", "other.service", "user@1.service/billing.service", "custom/billing.service"];
     let groups: Vec<_> = groups.into_iter().filter_map(|name| ControlGroup::new(&ControlGroup::named(name))).collect();
-    if !is_known_here() || groups.len() < 3 {
+    if !is_known_here() || groups.len() < 4 {
         return;
     }
     let house = House::ready(&rules);
@@ -114,7 +114,7 @@ fn a_rule_for_a_unit_is_for_what_runs_in_it() {
     house.sync();
     let id = house.upstream("slack").id.to_string();
     let codes: Vec<_> = groups.iter().map(|group| group.trayvault(&house, &["get", &id]).status.code()).collect();
-    assert_eq!(codes, [Some(0), Some(77), Some(77)]);
+    assert_eq!(codes, [Some(0), Some(77), Some(77), Some(77)]);
     let log = fs::read_to_string(house.path("state/audit/audit.jsonl")).expect("a log");
     let read = log.lines().find(|line| line.contains("the unit's")).expect("the read is on record");
     assert!(read.contains("\"unit\":\"billing.service\""), "{read}");

@@ -110,9 +110,10 @@ impl<'a> Load<'a> {
 fn runs_guarded(policy: &Policy, unit: &str) -> bool {
     let guard = policy.guard();
     let is_guarded = |process: &Process| {
-        process.units.first().is_some_and(|first| first == unit) && guard.names_process(&process.units, &process.names)
+        process.unit.as_deref() == Some(unit) && guard.names_process(&process.units, &process.names)
     };
-    guard.looks_at_processes() && process::all().unwrap_or_default().iter().any(is_guarded)
+    // What can't be seen may be there.
+    guard.looks_at_processes() && process::all().map_or(true, |all| all.iter().any(is_guarded))
 }
 
 /// What metrics call an outcome.

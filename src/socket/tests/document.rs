@@ -91,7 +91,8 @@ impl Bare {
     }
 
     async fn ask(&self, uid: u32, method: Method, path: &str, body: &'static str) -> axum::http::Response<Body> {
-        let process = Process::Known { units: Vec::new(), names: vec!["shell".to_owned()], beside_guarded: false };
+        let process =
+            Process::Known { unit: None, units: Vec::new(), names: vec!["shell".to_owned()], beside_guarded: false };
         let caller = Arc::new(Caller { uid, gids: vec![uid], process });
         let known = (Extension(caller), Extension(self.tasks.shutdown()), Extension(Endless::default()));
         let service = TowerToHyperService::new(self.router.clone().layer(known));

@@ -93,7 +93,12 @@ fn whatever_is_sent_is_answered_or_closed_and_no_secret_leaves() {
     let outcome = runner.run(&(malformed(), any::<bool>()), |(bytes, hangs_up)| {
         let answer = runtime.block_on(async {
             let (mut near, far) = duplex(1 << 20);
-            let process = Process::Known { units: Vec::new(), names: vec!["shell".to_owned()], beside_guarded: false };
+            let process = Process::Known {
+                unit: None,
+                units: Vec::new(),
+                names: vec!["shell".to_owned()],
+                beside_guarded: false,
+            };
             let caller = Arc::new(Caller { uid: UID, gids: vec![UID], process });
             near.write_all(&bytes).await.unwrap();
             if hangs_up {
