@@ -27,8 +27,16 @@ impl FromStr for Pointer {
 }
 
 fn unescape(token: &str) -> Result<String, Malformed> {
-    let stray = token.replace("~0", "").replace("~1", "").contains('~');
-    if stray { Err(Malformed) } else { Ok(token.replace("~1", "/").replace("~0", "~")) }
+    let mut parts = token.split('~');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.try_fold(first, |text, part| {
+        let (escaped, rest) = match part.as_bytes().first() {
+            Some(b'0') => ("~", &part[1..]),
+            Some(b'1') => ("/", &part[1..]),
+            _ => return Err(Malformed),
+        };
+        Ok(text + escaped + rest)
+    })
 }
 
 impl fmt::Display for Pointer {
@@ -116,7 +124,7 @@ mod tests {
         for pointer in ["/foo/2", "/foo/00", "/foo/-", "/nothing", "/foo/0/deeper"] {
             assert_eq!(at(pointer), None, "{pointer}");
         }
-        for pointer in ["foo", "/m~n", "/m~2n"] {
+        for pointer in ["foo", "/m~n", "/m~2n", "/~", "/~~01", "/~0~~10"] {
             assert_eq!(pointer.parse::<Pointer>(), Err(Malformed), "{pointer}");
         }
     }
