@@ -45,7 +45,7 @@ pub struct Refused {
     pub action: Action,
     /// The caller's user.
     pub uid: u32,
-    /// Its innermost systemd unit, where that is known.
+    /// Its unit of the system's systemd, where that is known.
     pub unit: Option<String>,
     /// The authentication that was named.
     pub authentication: Option<AuthenticationId>,
