@@ -114,6 +114,7 @@ fn api(directory: &TempDir, uid: u32, runtime: &Runtime) -> Api {
         feed: Feed::default(),
         metrics: Metrics::default(),
         refusals: Refusals::default(),
+        runtime: tokio::runtime::Handle::current(),
     }
 }
 

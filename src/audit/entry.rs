@@ -72,10 +72,9 @@ impl Scribe {
         event: &Event,
         generations: Anchored,
     ) -> [u8; MAC_LEN] {
-        let mut line = self.line(sequence, event, generations);
-        let mac = entry_mac(&self.key, before, line.as_bytes());
-        line.pop();
-        lines.push_str(&line);
+        let entry = self.entry(sequence, event, generations);
+        let mac = entry_mac(&self.key, before, entry.as_bytes());
+        lines.push_str(entry.strip_suffix('}').unwrap_or_default());
         lines.push_str(",\"mac\":\"");
         lines.push_str(&hex(&mac));
         lines.push_str("\"}\n");
@@ -87,7 +86,7 @@ impl Scribe {
         last_link(&self.key, lines)
     }
 
-    fn line(&self, sequence: u64, event: &Event, generations: Anchored) -> String {
+    fn entry(&self, sequence: u64, event: &Event, generations: Anchored) -> String {
         let owner = event.target.owner.as_ref();
         let entry = Entry {
             v: 1,

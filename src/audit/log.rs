@@ -5,8 +5,11 @@ use std::{
     io,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    slice,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
 };
+
+use tokio::task::yield_now;
 
 use super::{
     FILE_NAME,
@@ -14,7 +17,7 @@ use super::{
     entry::Scribe,
     event::{Action, Event, Outcome},
     generations::{Anchored, Generations},
-    queue::{Lead, Queue, Turn},
+    queue::{Batch, Queue},
     tail::{Link, Tail},
     verify::MAC_LEN,
 };
@@ -23,9 +26,6 @@ use crate::{
     secret::Key,
     system::files::{FileError, open_private},
 };
-
-/// What an entry takes, about, in bytes.
-const USUAL_LEN: usize = 640;
 
 /// Why an entry could not be recorded, or the log not opened.
 #[derive(Debug, thiserror::Error)]
@@ -161,38 +161,32 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError::Unwritable`]: what the entry was for must not happen.
     pub fn record(&self, event: &Event) -> Result<(), AuditError> {
-        self.append(&[event]).map(|_| ())
+        self.append(event).map(|_| ())
     }
 
-    /// The same for what many ask at once: those who come while others' entries are written wait, and theirs are written
-    /// together.
+    /// The same for what many ask at once: the entries of all who have come so far are written in one piece. Dropped before it
+    /// is through, its entry is written with the next.
     ///
     /// # Errors
     /// As [`Self::record`].
     pub async fn record_together(&self, event: Event) -> Result<(), Arc<AuditError>> {
-        match self.0.queue.join(event) {
-            Turn::Now(event) => {
-                let lead = Lead::of(self.clone());
-                let written = self.append(&[&event]).map(|_| ()).map_err(Arc::new);
-                lead.hand_on();
-                written
+        let written = self.0.queue.join(event);
+        loop {
+            // Others who are being answered get as far as this.
+            yield_now().await;
+            if let Some(written) = written.get() {
+                return written.clone();
             }
-            // Cut off, nothing is known of it.
-            Turn::Later(written) => written.await.unwrap_or_else(|_| Err(self.cut_off())),
+            if let Some(mut chain) = self.try_chain() {
+                self.write_waiting(&mut chain);
+                // Not so only where a panic took them along.
+                return written.get().cloned().unwrap_or_else(|| Err(Arc::new(self.interrupted())));
+            }
         }
     }
 
-    pub(super) fn queue(&self) -> &Queue {
-        &self.0.queue
-    }
-
-    /// Writes the entries of all who wait.
-    pub(super) fn record_all(&self, events: &[&Event]) -> Result<(), Arc<AuditError>> {
-        self.append(events).map(|_| ()).map_err(Arc::new)
-    }
-
-    fn cut_off(&self) -> Arc<AuditError> {
-        Arc::new(self.unwritable(io::ErrorKind::Interrupted.into()))
+    fn interrupted(&self) -> AuditError {
+        self.unwritable(io::ErrorKind::Interrupted.into())
     }
 
     /// Writes an entry and waits until it is on stable storage: for what can't be undone.
@@ -200,7 +194,7 @@ impl AuditLog {
     /// # Errors
     /// As [`Self::record`].
     pub fn record_synced(&self, event: &Event) -> Result<(), AuditError> {
-        let file = self.append(&[event])?;
+        let file = self.append(event)?;
         file.sync_data().map_err(|source| self.unwritable(source))
     }
 
@@ -211,40 +205,64 @@ impl AuditLog {
 
     /// How many bytes of entries there is room for, if the disk has no more.
     pub fn room_left(&self) -> Option<u64> {
-        let chain = self.0.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        let chain = self.chain();
         chain.reserved.is_last.then(|| chain.reserved.up_to.saturating_sub(chain.end))
     }
 
     /// Why the last entry could not be written, if it could not.
     pub fn failure(&self) -> Option<String> {
-        self.0.chain.lock().unwrap_or_else(PoisonError::into_inner).failure.clone()
+        self.chain().failure.clone()
     }
 
     /// How many entries the log has, and how many this process could not write.
     pub fn tally(&self) -> (u64, u64) {
-        let chain = self.0.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        let chain = self.chain();
         (chain.sequence, chain.failures)
     }
 
     fn is_empty(&self) -> bool {
-        self.0.chain.lock().unwrap_or_else(PoisonError::into_inner).sequence == 0
+        self.chain().sequence == 0
     }
 
-    fn append(&self, events: &[&Event]) -> Result<Arc<File>, AuditError> {
-        let mut chain = self.0.chain.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = self.append_to(&mut chain, events);
+    fn append(&self, event: &Event) -> Result<Arc<File>, AuditError> {
+        let mut chain = self.chain();
+        self.write_waiting(&mut chain);
+        self.append_noting(&mut chain, slice::from_ref(event))
+    }
+
+    fn write_waiting(&self, chain: &mut Chain) {
+        if let Some(Batch { entries, written }) = self.0.queue.take() {
+            // It is empty: whoever takes the batch is the only one who fills it.
+            let _ = written.set(self.append_noting(chain, &entries).map(|_| ()).map_err(Arc::new));
+        }
+    }
+
+    fn append_noting(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
+        let written = self.append_to(chain, events);
         chain.failure = written.as_ref().err().map(|error| clauses(error));
         chain.failures += written.as_ref().err().map_or(0, |_| events.len() as u64);
         written
     }
 
-    fn append_to(&self, chain: &mut Chain, events: &[&Event]) -> Result<Arc<File>, AuditError> {
+    fn chain(&self) -> MutexGuard<'_, Chain> {
+        // It changes only once an entry is written.
+        self.0.chain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_chain(&self) -> Option<MutexGuard<'_, Chain>> {
+        match self.0.chain.try_lock() {
+            Ok(chain) => Some(chain),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn append_to(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
         // A command may write while a daemon does.
         let alone = Alone::with(&chain.file).map_err(|source| self.unwritable(source))?;
         self.catch_up(chain)?;
         chain.reserve();
-        let mut lines = String::with_capacity(events.len() * USUAL_LEN);
-        let (mut sequence, mut mac) = (chain.sequence, chain.mac);
+        let (mut lines, mut sequence, mut mac) = (String::new(), chain.sequence, chain.mac);
         for event in events {
             sequence += 1;
             mac = self.0.scribe.write(&mut lines, sequence, &mac, event, self.0.generations.now());

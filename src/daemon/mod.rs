@@ -13,7 +13,10 @@ use std::{
 use jiff::Timestamp;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
-use tokio::sync::{Mutex, Notify, mpsc, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, Notify, mpsc, watch},
+};
 
 pub use self::{error::DaemonError, sockets::HandoverError};
 use crate::{
@@ -162,6 +165,7 @@ impl Daemon {
             feed,
             metrics: Metrics::default(),
             refusals: Refusals::default(),
+            runtime: Handle::current(),
         };
         let (server, credentials) = sockets::open(&config)?.servers(api);
 

@@ -42,7 +42,7 @@ async fn lock(State(api): State<Arc<Api>>, Extension(caller): Extension<Arc<Call
     let locked = match asked.managing(Action::Lock) {
         Ok(event) => {
             let custody = Arc::clone(&api.custody);
-            to_its_end(async move { custody.lock(event).await }).await
+            to_its_end(&api, async move { custody.lock(event).await }).await
         }
         Err(error) => Err(error),
     };
@@ -77,7 +77,7 @@ async fn unlock(
     let unlocked = match (given, asked.managing(Action::Unlock)) {
         (Ok(key), Ok(event)) => {
             let custody = Arc::clone(&api.custody);
-            to_its_end(async move { custody.unlock(key, event).await }).await
+            to_its_end(&api, async move { custody.unlock(key, event).await }).await
         }
         (Err(error), _) | (_, Err(error)) => Err(error),
     };
@@ -107,7 +107,7 @@ async fn rotate(State(api): State<Arc<Api>>, Extension(caller): Extension<Arc<Ca
     let rotated = match asked.managing(Action::Rotate) {
         Ok(event) => {
             let custody = Arc::clone(&api.custody);
-            to_its_end(async move { custody.rotate(event).await }).await
+            to_its_end(&api, async move { custody.rotate(event).await }).await
         }
         Err(error) => Err(error),
     };
@@ -117,9 +117,10 @@ async fn rotate(State(api): State<Arc<Api>>, Extension(caller): Extension<Arc<Ca
 /// Carries out what was begun, though its caller may hang up: half of it would leave the vault between two states, and a
 /// wrong key without its entry.
 async fn to_its_end<T: Send + 'static>(
+    api: &Api,
     work: impl Future<Output = Result<T, CustodyError>> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let done = tokio::spawn(work).await.unwrap_or(Err(CustodyError::Stopping));
+    let done = api.runtime.spawn(work).await.unwrap_or(Err(CustodyError::Stopping));
     done.map_err(|error| refusal(&error))
 }
 

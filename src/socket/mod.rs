@@ -24,11 +24,12 @@ mod server;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 use std::{path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
 pub use client::{Answer, ClientError, request};
 pub use credentials::CredentialServer;
@@ -86,4 +87,7 @@ pub struct Api {
     pub metrics: Metrics,
     /// The last refusals.
     pub refusals: Refusals,
+    /// Where that runs which comes to its end whether its caller hangs up or not: what a connection's own thread has begun
+    /// ends with its connections.
+    pub runtime: Handle,
 }

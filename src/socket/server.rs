@@ -6,7 +6,6 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use tokio::{
     net::{UnixListener, UnixStream},
-    task::JoinSet,
     time::Instant,
 };
 
@@ -16,6 +15,7 @@ use super::{
     peers::{Connected, Peers},
     places::{Place, Places},
     routes,
+    workers::Workers,
 };
 use crate::{
     metrics::{Connection, Metrics},
@@ -52,13 +52,10 @@ impl Server {
         endpoint.listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(endpoint.listener.try_clone()?)?;
         let (places, mut refusals) = (Places::default(), Refusals::default());
-        let mut connections = JoinSet::new();
+        let workers = Workers::start()?;
         loop {
-            // Each time: where connections end faster than they are looked at one by one, they would be kept for ever.
-            while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                Some(_) = connections.join_next() => continue,
                 () = shutdown.requested() => break,
             };
             let stream = match accepted {
@@ -86,14 +83,15 @@ impl Server {
                 Ok(peer) => {
                     let peer = peers.look_at(peer);
                     let open = (place, metrics.connected());
-                    connections.spawn(serve(stream, peer, router.clone(), shutdown.clone(), open));
+                    let (router, shutdown) = (router.clone(), shutdown.clone());
+                    workers.serve(stream, move |stream| Box::pin(serve(stream, peer, router, shutdown, open)))?;
                 }
                 Err(error) => tracing::warn!(%error, "a connection was refused: the kernel does not name its peer"),
             }
         }
         // The name goes first, so that nobody knocks at a door that is about to close.
         drop((listener, endpoint));
-        while connections.join_next().await.is_some() {}
+        workers.end().await;
         Ok(())
     }
 }

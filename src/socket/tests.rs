@@ -97,6 +97,7 @@ impl Host {
             feed: Feed::default(),
             metrics: Metrics::default(),
             refusals: Refusals::default(),
+            runtime: tokio::runtime::Handle::current(),
         };
         Self { api: Arc::new(api), requests, directory }
     }

@@ -219,13 +219,12 @@ fn every_refusal() -> impl Iterator<Item = IngestRefusal> {
     })
 }
 
-#[test]
-fn a_name_that_is_no_text_is_refused_with_a_code() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+#[tokio::test]
+async fn a_name_that_is_no_text_is_refused_with_a_code() {
     let bare = Bare::new();
     for path in ["/v1/authentications/%ff", "/v1/authentications/%ff/full", "/v1/authentications/%ff/who-can"] {
-        let answer = runtime.block_on(bare.ask(EVERYBODY, Method::GET, path, ""));
+        let answer = bare.ask(EVERYBODY, Method::GET, path, "").await;
         assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
-        assert_eq!(runtime.block_on(code(answer)), "bad_request", "{path}");
+        assert_eq!(code(answer).await, "bad_request", "{path}");
     }
 }

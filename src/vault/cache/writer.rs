@@ -135,6 +135,7 @@ impl Thread {
 
     fn commit(&mut self, writes: Vec<Write>) -> Result<u64, CacheError> {
         let keys = self.keyring.keys()?;
+        let _change = self.place.readers.change();
         // Dropped on the way out by an error, it rolls back.
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for change in writes {
@@ -147,6 +148,7 @@ impl Thread {
 
     fn reseal(&mut self, walk: Walk) -> Result<Resealed, CacheError> {
         let keys = self.keyring.keys()?;
+        let _change = self.place.readers.change();
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let resealed = reseal::step(&transaction, &keys, walk)?;
         if resealed.changed > 0 {
@@ -172,6 +174,7 @@ impl Thread {
     /// Checks the write-ahead log in, which syncs it, and tells the generation that is safe then.
     fn settle(&mut self, checkpoint: &str) -> Result<(), CacheError> {
         self.settled_at = Instant::now();
+        let _change = self.place.readers.change();
         let generation = schema::generation(&self.db)?;
         let whole = |row: &rusqlite::Row<'_>| {
             let (busy, log, checked_in): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);

@@ -52,6 +52,12 @@ impl Fixture {
     /// What somebody with write access to the file does to it.
     fn tamper(&self, sql: &str) {
         assert_ne!(Connection::open(self.path()).unwrap().execute(sql, []).unwrap(), 0);
+        self.look_anew();
+    }
+
+    /// Has the next reads see what another did to the file, as they do within a second.
+    fn look_anew(&self) {
+        drop(self.cache.0.readers.change());
     }
 
     fn record(&self, number: u128) -> Record {

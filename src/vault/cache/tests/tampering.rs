@@ -81,6 +81,7 @@ async fn an_older_secret_is_refused_in_a_later_revision() {
     fixture.cache.write(vec![pulled(1, "newer")]).await.unwrap();
     assert_eq!(fixture.secret(1).unwrap(), "newer");
     db.execute("UPDATE authentications SET secret = ?1 WHERE key = 1", [older]).unwrap();
+    fixture.look_anew();
     assert!(damaged(&fixture.cache.secret(id(1)), 1));
 }
 

@@ -1,0 +1,105 @@
+//! The threads that answer: each serves its connections from their first request to their last, so that no answer has to
+//! wake another thread, or to wait for one.
+
+use std::{io, num::NonZero, os::unix::net::UnixStream as Accepted, pin::Pin, sync::Arc, thread};
+
+use tokio::{
+    net::UnixStream,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+
+/// How many threads at most: what they do is over in microseconds.
+const MOST: usize = 4;
+/// One alone would be held up by whatever waits for the disk.
+const LEAST: usize = 2;
+
+/// What a connection is served by, once its stream belongs to the thread.
+type Serve = Box<dyn FnOnce(UnixStream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// The threads, and what each serves.
+pub(super) struct Workers(Vec<Worker>);
+
+struct Worker {
+    connections: mpsc::UnboundedSender<(Accepted, Serve, Place)>,
+    ended: oneshot::Receiver<()>,
+    /// One for each connection that is served, besides this.
+    load: Place,
+}
+
+type Place = Arc<()>;
+
+impl Workers {
+    /// Starts them: one for each core, within limits.
+    ///
+    /// # Errors
+    /// The kernel gives no more threads.
+    pub(super) fn start() -> io::Result<Self> {
+        let cores = thread::available_parallelism().map_or(LEAST, NonZero::get);
+        (0..cores.clamp(LEAST, MOST)).map(Worker::start).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Has a connection served by whichever serves the fewest.
+    ///
+    /// # Errors
+    /// That one is gone, which is a bug.
+    pub(super) fn serve(
+        &self,
+        stream: UnixStream,
+        serve: impl FnOnce(UnixStream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static,
+    ) -> io::Result<()> {
+        let idlest = self.0.iter().min_by_key(|worker| Arc::strong_count(&worker.load));
+        let Some(worker) = idlest else { return Err(io::ErrorKind::NotFound.into()) };
+        let job: (_, Serve, _) = (stream.into_std()?, Box::new(serve), Arc::clone(&worker.load));
+        worker.connections.send(job).map_err(|_| io::Error::other("a thread that answers has ended"))
+    }
+
+    /// Waits for the connections that are open to end.
+    pub(super) async fn end(self) {
+        for Worker { connections, ended, .. } in self.0 {
+            drop(connections);
+            // Gone already, it has no connections left.
+            let _ = ended.await;
+        }
+    }
+}
+
+impl Worker {
+    fn start(number: usize) -> io::Result<Self> {
+        let (connections, accepted) = mpsc::unbounded_channel();
+        let (end, ended) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().name(format!("api-{number}")).spawn(move || {
+            runtime.block_on(serve_all(accepted));
+            // Nobody may be waiting.
+            let _ = end.send(());
+        })?;
+        Ok(Self { connections, ended, load: Place::default() })
+    }
+}
+
+async fn serve_all(mut accepted: mpsc::UnboundedReceiver<(Accepted, Serve, Place)>) {
+    let mut open = JoinSet::new();
+    loop {
+        // Each time: where connections end faster than they are looked at one by one, they would be kept for ever.
+        while open.try_join_next().is_some() {}
+        let (stream, serve, place) = tokio::select! {
+            next = accepted.recv() => match next {
+                Some(next) => next,
+                None => break,
+            },
+            Some(_) = open.join_next() => continue,
+        };
+        match UnixStream::from_std(stream) {
+            Ok(stream) => {
+                let served = serve(stream);
+                open.spawn(async move {
+                    served.await;
+                    drop(place);
+                });
+            }
+            Err(error) => tracing::warn!(%error, "a connection could not be served"),
+        }
+    }
+    while open.join_next().await.is_some() {}
+}
