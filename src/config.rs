@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 
-use crate::{ingest, policy, socket, source::Source, sync, system::accounts, tray, unlock};
+use crate::{audit, crypto::sha256, ingest, policy, socket, source::Source, sync, system::accounts, tray, unlock};
 
 /// Where the configuration is unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/trayvault/trayvault.toml";
@@ -42,6 +42,8 @@ pub struct Config {
     pub credential: Vec<policy::CredentialRule>,
     /// `[workflow_guard]`: who never gets a secret.
     pub workflow_guard: policy::GuardConfig,
+    /// `[audit]`: what the audit log keeps.
+    pub audit: audit::Config,
     /// `[log]`: what is logged.
     pub log: Log,
 }
@@ -136,6 +138,7 @@ impl Default for Config {
             access: policy::AccessConfig::default(),
             credential: Vec::new(),
             workflow_guard: policy::GuardConfig::default(),
+            audit: audit::Config::default(),
             log: Log::default(),
         }
     }
@@ -217,6 +220,14 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with_digest(path).map(|(config, _)| config)
+    }
+
+    /// The same, and the SHA-256 of its text.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load_with_digest(path: &Path) -> Result<(Self, [u8; 32]), ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(unreadable)?;
         let mode = file.metadata().map_err(unreadable)?.permissions().mode();
@@ -228,7 +239,7 @@ impl Config {
         file.read_to_string(&mut text).map_err(unreadable)?;
         let config = Self::parse(&text, path)?;
         config.policy(path)?;
-        Ok(config)
+        Ok((config, sha256(text.as_bytes())))
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
@@ -254,6 +265,7 @@ impl Config {
         self.tray.validate().map_err(|error| (error.to_string(), "see [tray] in config/trayvault.toml"))?;
         self.sync.validate().map_err(|error| (error.to_string(), "see [sync] in config/trayvault.toml"))?;
         self.ingest.validate().map_err(|error| (error.to_string(), "see [ingest] in config/trayvault.toml"))?;
+        self.audit.validate().map_err(|reason| (reason.to_owned(), "see [audit] in config/trayvault.toml"))?;
         if self.socket.group.as_deref().is_some_and(|group| accounts::gid(group).is_none()) {
             return Err((
                 "socket.group names a group that this system does not know".to_owned(),
@@ -313,6 +325,7 @@ impl Config {
             ("tokens", self.tokens != other.tokens),
             ("ingest", self.ingest != other.ingest),
             ("socket", self.socket != other.socket),
+            ("audit", self.audit != other.audit),
             ("log", self.log != other.log),
         ]
         .into_iter()
@@ -396,6 +409,10 @@ mod tests {
         [tokens]
         master = { file = "/a" }
         api_user = { credential = "a" }
+        [audit]
+        keep_days = 1
+        [audit.anchor]
+        file = "/a"
         [tray]
         api_url = "https://a"
         graphql_url = "https://a"

@@ -252,10 +252,56 @@ pub fn open(key: &Key, associated: &[u8], sealed: &[u8]) -> Result<SecretBytes, 
     Ok(SecretBytes::new(buffer))
 }
 
+/// SHA-256 (FIPS 180-4) of what is no secret.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    <Sha256 as sha2::Digest>::digest(bytes).into()
+}
+
 /// Bytes in lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
+}
+
+/// What [`hex`] wrote: lower case digits only, so that there is one spelling.
+pub(crate) fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let half = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let mut bytes = [0; N];
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = half(*high)? << 4 | half(*low)?;
+    }
+    Some(bytes)
+}
+
+/// Computes many [`hmac_sha256`] under one key, whose schedule is made once.
+pub(crate) struct Macs(Hmac<Sha256>);
+
+impl Macs {
+    pub(crate) fn of(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// Does a piece of work that takes many MACs, and wipes the stack that it used.
+pub(crate) fn with_macs<T>(key: &Key, work: impl FnOnce(&Macs) -> T) -> T {
+    on_wiped_stack::<DEEP, _>(|| {
+        let Ok(mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key.expose_secret()) else {
+            unreachable!("HMAC takes a key of any length")
+        };
+        work(&Macs(mac))
+    })
 }
 
 #[cfg(test)]

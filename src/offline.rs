@@ -1,17 +1,12 @@
 //! What is done without a daemon, or beside one: making the vault, its key slots, verifying the audit log.
 
-use std::{
-    fs::File,
-    io::{self, BufReader},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{io, path::PathBuf};
 
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    audit::{self, Action, AuditError, AuditLog, Event, Fault, Outcome, Verdict},
+    audit::{self, Action, Anchor, AuditError, AuditLog, Event, Fault, Outcome, Place, Record, Verdict, VerifyError},
     clauses::clauses,
     config::{Config, ConfigError, Unlock},
     crypto::{CryptoError, random_key},
@@ -27,10 +22,6 @@ pub const AUDIT_DIRECTORY: &str = "audit";
 
 /// The lock of the state directory: one daemon works there at a time.
 pub const LOCK: &str = "lock";
-
-/// How often, and after which pause, a torn last line is looked at again before it is believed.
-const TORN_TRIES: usize = 5;
-const TORN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +51,8 @@ pub enum OfflineError {
     #[error("there is an audit log {} of an earlier vault", .0.display())]
     EarlierLog(PathBuf),
     /// The audit log can't be read.
-    #[error("the audit log {} can't be read", path.display())]
-    UnreadableLog {
-        /// The log's file.
-        path: PathBuf,
-        /// What the kernel answered.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    UnreadableLog(#[from] VerifyError),
 }
 
 impl OfflineError {
@@ -78,14 +64,14 @@ impl OfflineError {
             Self::File(error) => error.hint(),
             Self::Audit(error) => error.hint(),
             Self::Vault(error) => vault_hint(error),
-            Self::UnreadableLog { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Self::UnreadableLog(VerifyError::Io(source)) if source.kind() == io::ErrorKind::NotFound => {
                 Some("it is made by: trayvault init".to_owned())
             }
             Self::NotASource => Some(
                 "a credential is named by letters, digits, dots, dashes and underscores, at most 40 of them".to_owned(),
             ),
             Self::EarlierLog(_) => Some("move it aside: a new vault begins a log of its own".to_owned()),
-            Self::Crypto(_) | Self::UnreadableLog { .. } => None,
+            Self::Crypto(_) | Self::UnreadableLog(_) => None,
         }
     }
 }
@@ -172,7 +158,7 @@ pub(crate) fn wrong_key(config: &Config, error: VaultError) -> OfflineError {
 /// # Errors
 /// [`OfflineError`].
 pub fn audit_log(config: &Config, unlocked: &Unlocked) -> Result<AuditLog, OfflineError> {
-    let log = AuditLog::open(&audit_directory(config)?, unlocked.audit_key())?;
+    let log = AuditLog::open(&audit_directory(config)?, unlocked.audit_key(), config.audit.clone())?;
     with_failed_unlocks(config, log)
 }
 
@@ -181,7 +167,7 @@ pub fn audit_log(config: &Config, unlocked: &Unlocked) -> Result<AuditLog, Offli
 /// # Errors
 /// [`OfflineError`].
 pub fn audit_log_or_new(config: &Config, unlocked: &Unlocked) -> Result<AuditLog, OfflineError> {
-    let log = AuditLog::open_or_begin(&audit_directory(config)?, unlocked.audit_key())?;
+    let log = AuditLog::open_or_begin(&audit_directory(config)?, unlocked.audit_key(), config.audit.clone())?;
     with_failed_unlocks(config, log)
 }
 
@@ -197,24 +183,30 @@ fn audit_directory(config: &Config) -> Result<PathBuf, FileError> {
     Ok(directory)
 }
 
-/// Verifies the audit log. The daemon may go on writing meanwhile.
+/// Verifies the audit log, and that these entries are in it: see [`audit::verify`].
 ///
 /// # Errors
 /// [`OfflineError`]; a log that does not verify is a [`Verdict`].
-pub fn verify_audit(config: &Config) -> Result<Verdict, OfflineError> {
+pub fn verify_audit(
+    config: &Config,
+    anchors: &[Anchor],
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Verdict, OfflineError> {
     let unlocked = unlock(config, Locked::open(&config.state_directory)?)?;
-    let path = config.state_directory.join(AUDIT_DIRECTORY).join(audit::FILE_NAME);
-    let read = || audit::verify(&unlocked.audit_key(), &mut BufReader::new(File::open(&path)?));
-    let mut verdict = read();
-    for _ in 0..TORN_TRIES {
-        if !matches!(verdict, Ok(Verdict::Broken { fault: Fault::Torn, .. })) {
-            break;
-        }
-        // The daemon may be in the middle of this very line.
-        std::thread::sleep(TORN_PAUSE);
-        verdict = read();
-    }
-    verdict.map_err(|source| OfflineError::UnreadableLog { path, source })
+    Ok(audit::verify(&unlocked.audit_key(), &config.state_directory.join(AUDIT_DIRECTORY), anchors, progress)?)
+}
+
+/// Reads the audit log's entries, each once it is checked: see [`audit::read`].
+///
+/// # Errors
+/// [`OfflineError`], or what `each` gives.
+pub fn read_audit<E: From<OfflineError> + From<VerifyError>>(
+    config: &Config,
+    each: impl FnMut(Record) -> Result<(), E>,
+) -> Result<Option<(Place, Fault)>, E> {
+    let locked = Locked::open(&config.state_directory).map_err(OfflineError::from)?;
+    let unlocked = unlock(config, locked)?;
+    audit::read(&unlocked.audit_key(), &config.state_directory.join(AUDIT_DIRECTORY), each)
 }
 
 /// The vault's key slots, as its header has them. Needs no key, so nothing vouches for them.

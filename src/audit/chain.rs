@@ -2,6 +2,7 @@
 
 use std::{fs::File, io, sync::Arc};
 
+use jiff::Timestamp;
 use rustix::{
     fs::{FallocateFlags, fallocate},
     io::Errno,
@@ -19,6 +20,13 @@ pub(super) struct Chain {
     pub(super) mac: [u8; MAC_LEN],
     /// Where the last whole entry ends. Anything behind it is a torn write.
     pub(super) end: u64,
+    /// The sequence number of the file's first entry, and when that was written.
+    pub(super) first: u64,
+    pub(super) began: Timestamp,
+    /// After a failure to begin a new segment: from where on it is tried again.
+    pub(super) not_before: u64,
+    /// Whether segments may have become too old.
+    pub(super) has_closed: bool,
     /// Up to where there is room for sure, and whether more could be had.
     pub(super) reserved: Reserved,
     /// Why the last entry could not be written.

@@ -1,10 +1,13 @@
 //! What an entry looks like, and what chains it to the one before.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
+    config::Identifiers,
     event::{Action, Actor, Event, Outcome},
     generations::Anchored,
     tail::{LastLines, Link, last_link},
@@ -14,7 +17,11 @@ use crate::{
     authentication::{AuthenticationId, Owner, Principal},
     crypto::{hex, hkdf_sha256, hmac_sha256},
     secret::Key,
+    system::clock::since_boot,
 };
+
+/// The version of an entry's form.
+const VERSION: u8 = 2;
 
 /// One line of the log, without its MAC.
 #[derive(Serialize)]
@@ -22,6 +29,8 @@ struct Entry<'a> {
     v: u8,
     seq: u64,
     time: Timestamp,
+    /// Milliseconds since the machine was started: nobody sets that clock.
+    boot_ms: u64,
     session: Uuid,
     action: Action,
     outcome: Outcome,
@@ -36,7 +45,9 @@ struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     principal: Option<Principal>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    owner: Option<String>,
+    owner: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     intent: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,6 +58,12 @@ struct Entry<'a> {
     slot: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<u32>,
+    /// SHA-256 of the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    /// The MAC of the entry before, where that is in another file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
     generations: Anchored,
 }
 
@@ -55,12 +72,17 @@ pub(super) struct Scribe {
     session: Uuid,
     key: Key,
     fingerprint_key: Key,
+    identifiers: Identifiers,
 }
 
 impl Scribe {
-    pub(super) fn new(key: Key) -> Self {
+    pub(super) fn new(key: Key, identifiers: Identifiers) -> Self {
         let fingerprint_key = hkdf_sha256(&key, b"", "trayvault audit identifiers v1");
-        Self { session: Uuid::new_v4(), key, fingerprint_key }
+        Self { session: Uuid::new_v4(), key, fingerprint_key, identifiers }
+    }
+
+    pub(super) fn key(&self) -> &Key {
+        &self.key
     }
 
     /// Appends the line of an entry that comes after the one of this MAC; its own.
@@ -72,7 +94,7 @@ impl Scribe {
         event: &Event,
         generations: Anchored,
     ) -> [u8; MAC_LEN] {
-        let entry = self.entry(sequence, event, generations);
+        let entry = self.entry(sequence, before, event, generations);
         let mac = entry_mac(&self.key, before, entry.as_bytes());
         lines.push_str(entry.strip_suffix('}').unwrap_or_default());
         lines.push_str(",\"mac\":\"");
@@ -86,12 +108,13 @@ impl Scribe {
         last_link(&self.key, lines)
     }
 
-    fn entry(&self, sequence: u64, event: &Event, generations: Anchored) -> String {
+    fn entry(&self, sequence: u64, before: &[u8; MAC_LEN], event: &Event, generations: Anchored) -> String {
         let owner = event.target.owner.as_ref();
         let entry = Entry {
-            v: 1,
+            v: VERSION,
             seq: sequence,
             time: Timestamp::now(),
+            boot_ms: u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX),
             session: self.session,
             action: event.action,
             outcome: event.outcome,
@@ -100,23 +123,36 @@ impl Scribe {
             actor: event.actor.as_ref(),
             authentication: event.target.authentication,
             principal: owner.map(Owner::principal),
-            owner: owner.map(|owner| self.fingerprint(owner)),
+            owner: owner.map(|owner| self.owner(owner)),
+            name: event.target.name.as_deref().map(|name| self.identifier(b"name\0", name)),
             intent: event.target.intent,
             request: event.request,
             count: event.count,
             slot: event.slot,
             epoch: event.epoch,
+            digest: event.digest.as_ref().map(|digest| hex(digest)),
+            after: event.begins_segment().then(|| hex(before)),
             generations,
         };
         serde_json::to_string(&entry).unwrap_or_else(|_| unreachable!("an entry has string keys and plain values"))
     }
 
-    /// Whom an entry names, without naming them: the first 8 bytes of an HMAC, in hex.
-    fn fingerprint(&self, owner: &Owner) -> String {
+    fn owner<'a>(&self, owner: &'a Owner) -> Cow<'a, str> {
         let kind: &[u8] = match owner {
             Owner::EndUser { .. } => b"end user\0",
             Owner::Workspace => b"workspace\0",
         };
-        hex(&hmac_sha256(&self.fingerprint_key, &[kind, owner.key().as_bytes()])[..8])
+        self.identifier(kind, owner.key())
+    }
+
+    /// Whom or what an entry names: plainly, or as the first 8 bytes of an HMAC, in hex.
+    fn identifier<'a>(&self, kind: &[u8], plain: &'a str) -> Cow<'a, str> {
+        match self.identifiers {
+            Identifiers::Plain => Cow::Borrowed(plain),
+            Identifiers::Fingerprint => {
+                let mac = hmac_sha256(&self.fingerprint_key, &[kind, plain.as_bytes()]);
+                Cow::Owned(hex(&mac[..8]))
+            }
+        }
     }
 }

@@ -1,148 +1,168 @@
 //! Typed events. No field can hold a credential: ids, rule names from the configuration, and words of this program.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::authentication::{AuthenticationId, Owner};
+use crate::authentication::{AuthenticationId, Metadata, Owner};
 
 /// What was done, or was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// The daemon started, with its vault unlocked.
-    #[serde(rename = "daemon.start")]
     Start,
     /// The daemon drained.
-    #[serde(rename = "daemon.stop")]
     Stop,
     /// The configuration was read again.
-    #[serde(rename = "daemon.reload")]
     Reload,
+    /// A new segment of the log begins.
+    BeginSegment,
+    /// Segments of the log that are older than they are kept are removed.
+    RemoveSegments,
     /// A torn last line, left by a crash, was cut off.
-    #[serde(rename = "audit.repair")]
     Repair,
     /// The vault was made.
-    #[serde(rename = "vault.create")]
     CreateVault,
     /// A key was tried on the vault.
-    #[serde(rename = "vault.unlock")]
     Unlock,
     /// The vault was locked: its keys and the tokens were wiped.
-    #[serde(rename = "vault.lock")]
     Lock,
     /// A database from before what the log knows of was accepted.
-    #[serde(rename = "vault.accept_rollback")]
     AcceptRollback,
     /// A backup is written.
-    #[serde(rename = "vault.backup")]
     Backup,
     /// A backup was put in the place of a vault that is lost.
-    #[serde(rename = "vault.restore")]
     Restore,
     /// A key slot was added.
-    #[serde(rename = "key.add")]
     AddSlot,
     /// A key slot was removed.
-    #[serde(rename = "key.remove")]
     RemoveSlot,
     /// A new epoch began.
-    #[serde(rename = "key.rotate")]
     Rotate,
     /// The earlier epochs ended: their keys can't be derived any more.
-    #[serde(rename = "key.retire")]
     Retire,
     /// The cache was damaged or not there, and is built anew.
-    #[serde(rename = "cache.rebuild")]
     Rebuild,
     /// What the cache holds is on stable storage, in the generation that the entry carries.
-    #[serde(rename = "cache.settle")]
     SettleCache,
     /// Tray was asked for a user token.
-    #[serde(rename = "token.mint")]
     MintToken,
     /// An end user is created in Tray.
-    #[serde(rename = "user.create")]
     CreateUser,
     /// Tray was asked which workspace the API user's token belongs to.
-    #[serde(rename = "workspace.verify")]
     VerifyWorkspace,
     /// An authentication was read in full from Tray.
-    #[serde(rename = "authentication.pull")]
     Pull,
     /// Tray refuses a principal: what it has is not answered any more.
-    #[serde(rename = "principal.refuse")]
     RefusePrincipal,
     /// A held secret was destroyed.
-    #[serde(rename = "authentication.destroy")]
     Destroy,
     /// A local caller asked how the daemon stands. Only refusals are recorded.
-    #[serde(rename = "status.read")]
     Status,
     /// A local caller asked for metadata.
-    #[serde(rename = "authentication.list")]
     List,
     /// A local caller had decisions explained.
-    #[serde(rename = "access.explain")]
     Explain,
     /// A local caller asked for a secret.
-    #[serde(rename = "authentication.read")]
     Read,
     /// systemd asked for a unit's credential.
-    #[serde(rename = "credential.load")]
     LoadCredential,
     /// A local caller asked for a pull, or reported that a credential was rejected.
-    #[serde(rename = "authentication.refresh")]
     Refresh,
     /// A local caller asked for a synchronisation.
-    #[serde(rename = "sync.request")]
     RequestSync,
     /// A local caller confirmed that a synchronisation may remove more than its share.
-    #[serde(rename = "sync.confirm_removals")]
     ConfirmRemovals,
     /// A local caller listens to events.
-    #[serde(rename = "events.subscribe")]
     Subscribe,
     /// A local caller asked who was refused lately.
-    #[serde(rename = "refusals.list")]
     ListRefusals,
     /// A dropped file was claimed and read.
-    #[serde(rename = "ingest.claim")]
     Claim,
     /// A dropped document was journaled, sealed.
-    #[serde(rename = "ingest.journal")]
     Journal,
     /// A dropped document was rejected.
-    #[serde(rename = "ingest.reject")]
     Reject,
     /// An authentication is about to be created in Tray.
-    #[serde(rename = "ingest.create")]
     Create,
     /// An authentication is about to be replaced in Tray.
-    #[serde(rename = "ingest.update")]
     Update,
     /// An authentication is about to be deleted in Tray.
-    #[serde(rename = "ingest.delete")]
     Delete,
     /// What became of a document that was sent.
-    #[serde(rename = "ingest.settle")]
     Settle,
     /// A local caller asked for documents that are not finished.
-    #[serde(rename = "ingest.list")]
     ListDocuments,
     /// A local caller asked what a document would do.
-    #[serde(rename = "ingest.plan")]
     PlanDocument,
     /// A local caller asked for a rejected document in the clear.
-    #[serde(rename = "ingest.open")]
     OpenRejected,
     /// A local caller has a document sent again.
-    #[serde(rename = "ingest.retry")]
     RetryDocument,
     /// A local caller says which authentication a document became.
-    #[serde(rename = "ingest.adopt")]
     AdoptDocument,
     /// A local caller has a document rejected.
-    #[serde(rename = "ingest.discard")]
     DiscardDocument,
+}
+
+impl Action {
+    /// Its name in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "daemon.start",
+            Self::Stop => "daemon.stop",
+            Self::Reload => "daemon.reload",
+            Self::BeginSegment => "audit.segment",
+            Self::RemoveSegments => "audit.remove",
+            Self::Repair => "audit.repair",
+            Self::CreateVault => "vault.create",
+            Self::Unlock => "vault.unlock",
+            Self::Lock => "vault.lock",
+            Self::AcceptRollback => "vault.accept_rollback",
+            Self::Backup => "vault.backup",
+            Self::Restore => "vault.restore",
+            Self::AddSlot => "key.add",
+            Self::RemoveSlot => "key.remove",
+            Self::Rotate => "key.rotate",
+            Self::Retire => "key.retire",
+            Self::Rebuild => "cache.rebuild",
+            Self::SettleCache => "cache.settle",
+            Self::MintToken => "token.mint",
+            Self::CreateUser => "user.create",
+            Self::VerifyWorkspace => "workspace.verify",
+            Self::Pull => "authentication.pull",
+            Self::RefusePrincipal => "principal.refuse",
+            Self::Destroy => "authentication.destroy",
+            Self::Status => "status.read",
+            Self::List => "authentication.list",
+            Self::Explain => "access.explain",
+            Self::Read => "authentication.read",
+            Self::LoadCredential => "credential.load",
+            Self::Refresh => "authentication.refresh",
+            Self::RequestSync => "sync.request",
+            Self::ConfirmRemovals => "sync.confirm_removals",
+            Self::Subscribe => "events.subscribe",
+            Self::ListRefusals => "refusals.list",
+            Self::Claim => "ingest.claim",
+            Self::Journal => "ingest.journal",
+            Self::Reject => "ingest.reject",
+            Self::Create => "ingest.create",
+            Self::Update => "ingest.update",
+            Self::Delete => "ingest.delete",
+            Self::Settle => "ingest.settle",
+            Self::ListDocuments => "ingest.list",
+            Self::PlanDocument => "ingest.plan",
+            Self::OpenRejected => "ingest.open",
+            Self::RetryDocument => "ingest.retry",
+            Self::AdoptDocument => "ingest.adopt",
+            Self::DiscardDocument => "ingest.discard",
+        }
+    }
+}
+
+impl Serialize for Action {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.as_str().serialize(serializer)
+    }
 }
 
 /// How it ended.
@@ -157,6 +177,18 @@ pub enum Outcome {
     Refused,
     /// It was tried and failed.
     Failed,
+}
+
+impl Outcome {
+    /// Its name in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// A local caller, as the kernel names it.
@@ -176,8 +208,10 @@ pub struct Actor {
 pub struct Target {
     /// The authentication.
     pub authentication: Option<AuthenticationId>,
-    /// Its owner; the log keeps a keyed fingerprint of it.
+    /// Its owner; unless told otherwise, the log keeps a keyed fingerprint of it.
     pub owner: Option<Owner>,
+    /// Its name; the same.
+    pub name: Option<String>,
     /// The intent of a dropped document.
     pub intent: Option<Uuid>,
 }
@@ -185,7 +219,12 @@ pub struct Target {
 impl Target {
     /// An authentication of a known owner.
     pub fn authentication(id: AuthenticationId, owner: &Owner) -> Self {
-        Self { authentication: Some(id), owner: Some(owner.clone()), intent: None }
+        Self { authentication: Some(id), owner: Some(owner.clone()), ..Self::default() }
+    }
+
+    /// An authentication of which more is known.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self { name: Some(metadata.name.clone()), ..Self::authentication(metadata.id, &metadata.owner) }
     }
 
     /// A principal as a whole.
@@ -212,6 +251,7 @@ pub struct Event {
     pub(super) count: Option<u64>,
     pub(super) slot: Option<Uuid>,
     pub(super) epoch: Option<u32>,
+    pub(super) digest: Option<[u8; 32]>,
 }
 
 impl Event {
@@ -228,6 +268,7 @@ impl Event {
             count: None,
             slot: None,
             epoch: None,
+            digest: None,
         }
     }
 
@@ -285,6 +326,17 @@ impl Event {
     pub fn slot(mut self, id: Uuid) -> Self {
         self.slot = Some(id);
         self
+    }
+
+    /// The SHA-256 of the configuration that was read.
+    #[must_use]
+    pub fn digest(mut self, digest: [u8; 32]) -> Self {
+        self.digest = Some(digest);
+        self
+    }
+
+    pub(super) fn begins_segment(&self) -> bool {
+        self.action == Action::BeginSegment
     }
 
     /// The epoch.

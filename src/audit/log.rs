@@ -9,22 +9,29 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
 };
 
+use jiff::Timestamp;
 use tokio::task::yield_now;
 
 use super::{
-    FILE_NAME,
+    anchor::Anchor,
     chain::{Alone, Chain, Reserved},
+    config::{Config, Sync},
     entry::Scribe,
     event::{Action, Event, Outcome},
-    generations::{Anchored, Generations},
+    generations::Generations,
+    mirror::Mirror,
     queue::{Batch, Queue},
-    tail::{Link, Tail},
-    verify::MAC_LEN,
+    rotate,
+    segment::{FILE_NAME, StubError},
+    tail::{Head, Link, Tail},
 };
 use crate::{
     clauses::clauses,
     secret::Key,
-    system::files::{FileError, open_private},
+    system::{
+        files::{FileError, open_private},
+        journald::Journald,
+    },
 };
 
 /// Why an entry could not be recorded, or the log not opened.
@@ -50,6 +57,9 @@ pub enum AuditError {
     /// Entries that this process wrote are not there any more.
     #[error("the audit log {} was cut off or taken away", .0.display())]
     Cut(PathBuf),
+    /// What is left of removed segments is not this vault's.
+    #[error("the audit log can't be trusted")]
+    Stub(#[from] StubError),
 }
 
 impl AuditError {
@@ -64,21 +74,26 @@ impl AuditError {
             Self::Lost(_) => Some(
                 "put it back; if it can't be had: trayvault run --accept-rollback, once, begins a new one".to_owned(),
             ),
-            Self::Unwritable { .. } => None,
+            Self::Unwritable { .. } | Self::Stub(StubError::File(_)) => None,
+            Self::Stub(StubError::Foreign) => Some("put the file back from a backup".to_owned()),
         }
     }
 }
 
 /// The log of one daemon or command. Cheap to clone; entries come in one order.
 #[derive(Clone)]
-pub struct AuditLog(Arc<Shared>);
+pub struct AuditLog(pub(super) Arc<Shared>);
 
-struct Shared {
-    path: PathBuf,
-    scribe: Scribe,
-    generations: Generations,
+pub(super) struct Shared {
+    pub(super) directory: PathBuf,
+    /// Where the segment is that grows.
+    pub(super) path: PathBuf,
+    pub(super) config: Config,
+    pub(super) scribe: Scribe,
+    pub(super) generations: Generations,
     chain: Mutex<Chain>,
     queue: Queue,
+    mirror: Mirror,
 }
 
 impl AuditLog {
@@ -90,7 +105,7 @@ impl AuditLog {
         let path = directory.join(FILE_NAME);
         let made = File::options().write(true).create_new(true).mode(0o600).open(&path);
         made.map_err(|source| AuditError::Unwritable { path, source })?;
-        let log = Self::open_any(directory, key)?;
+        let log = Self::open_any(directory, key, Config::default())?;
         log.record_synced(&Event::new(Action::CreateVault, Outcome::Done))?;
         Ok(log)
     }
@@ -102,8 +117,8 @@ impl AuditLog {
     /// [`AuditError::Lost`] if there is no entry, for the vault's creation is the first of every log: with the log goes
     /// what the databases are compared with. [`AuditError::Unwritable`]; [`AuditError::Foreign`] if the last entry's MAC
     /// does not fit.
-    pub fn open(directory: &Path, key: Key) -> Result<Self, AuditError> {
-        let log = Self::open_any(directory, key)?;
+    pub fn open(directory: &Path, key: Key, config: Config) -> Result<Self, AuditError> {
+        let log = Self::open_any(directory, key, config)?;
         if log.is_empty() { Err(AuditError::Lost(log.0.path.clone())) } else { Ok(log) }
     }
 
@@ -111,8 +126,8 @@ impl AuditLog {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_or_begin(directory: &Path, key: Key) -> Result<Self, AuditError> {
-        let log = Self::open_any(directory, key)?;
+    pub fn open_or_begin(directory: &Path, key: Key, config: Config) -> Result<Self, AuditError> {
+        let log = Self::open_any(directory, key, config)?;
         if log.is_empty() {
             let reason = "the log was empty or not there: what was in it is lost";
             log.record_synced(&Event::new(Action::Repair, Outcome::Failed).because(reason))?;
@@ -120,35 +135,44 @@ impl AuditLog {
         Ok(log)
     }
 
-    fn open_any(directory: &Path, key: Key) -> Result<Self, AuditError> {
+    fn open_any(directory: &Path, key: Key, config: Config) -> Result<Self, AuditError> {
         let path = directory.join(FILE_NAME);
         let unwritable = |source| AuditError::Unwritable { path: path.clone(), source };
+        let scribe = Scribe::new(key, config.identifiers);
+        rotate::go_on(directory, &scribe).map_err(unwritable)?;
         let file = Arc::new(open_private(&path)?);
-        let scribe = Scribe::new(key);
         let alone = Alone::with(&file).map_err(unwritable)?;
         let tail = Tail::read(&file).map_err(unwritable)?;
-        let Link { sequence, mac, anchored } = match &tail.last_lines {
-            None => Link { sequence: 0, mac: [0; MAC_LEN], anchored: Anchored::default() },
+        let link = match &tail.last_lines {
+            None => Link::default(),
             Some(lines) => scribe.link(lines).ok_or_else(|| AuditError::Foreign(path.clone()))?,
         };
+        let head = Head::read(&file).map_err(unwritable)?;
         if tail.torn {
             file.set_len(tail.end).and_then(|()| file.sync_data()).map_err(unwritable)?;
         }
         drop(alone);
         let log = Self(Arc::new(Shared {
             scribe,
-            generations: Generations::from(anchored),
+            generations: Generations::from(link.anchored),
             chain: Mutex::new(Chain {
                 file,
-                sequence,
-                mac,
+                sequence: link.sequence,
+                mac: link.mac,
                 end: tail.end,
+                first: head.as_ref().map_or(1, |head| head.first),
+                began: head.map_or_else(Timestamp::now, |head| head.time),
+                not_before: 0,
+                has_closed: true,
                 reserved: Reserved { up_to: 0, is_last: false },
                 failure: None,
                 failures: 0,
             }),
             queue: Queue::default(),
+            mirror: Mirror::default(),
+            directory: directory.to_owned(),
             path,
+            config,
         }));
         if tail.torn {
             log.record_synced(&Event::new(Action::Repair, Outcome::Done).because("a torn last line was cut off"))?;
@@ -156,16 +180,18 @@ impl AuditLog {
         Ok(log)
     }
 
-    /// Writes an entry. It is in the kernel's hands when this returns, so it outlives a crash of the daemon.
+    /// Writes an entry. It is in the kernel's hands when this returns, so it outlives a crash of the daemon; where `sync` is
+    /// `always`, it is on stable storage.
     ///
     /// # Errors
     /// [`AuditError::Unwritable`]: what the entry was for must not happen.
     pub fn record(&self, event: &Event) -> Result<(), AuditError> {
-        self.append(event).map(|_| ())
+        let file = self.append(event)?;
+        self.sync_if_all_are(&file)
     }
 
-    /// The same for what many ask at once: the entries of all who have come so far are written in one piece. Dropped before it
-    /// is through, its entry is written with the next.
+    /// The same for what many ask at once: the entries of all who have come so far are written, and synced, in one piece.
+    /// Dropped before it is through, its entry is written with the next.
     ///
     /// # Errors
     /// As [`Self::record`].
@@ -177,16 +203,12 @@ impl AuditLog {
             if let Some(written) = written.get() {
                 return written.clone();
             }
-            if let Some(mut chain) = self.try_chain() {
-                self.write_waiting(&mut chain);
-                // Not so only where a panic took them along.
-                return written.get().cloned().unwrap_or_else(|| Err(Arc::new(self.interrupted())));
+            if let Some(chain) = self.try_chain() {
+                self.write_waiting(chain);
+                self.remove_old();
+                // Not so where another has taken them and syncs them still.
             }
         }
-    }
-
-    fn interrupted(&self) -> AuditError {
-        self.unwritable(io::ErrorKind::Interrupted.into())
     }
 
     /// Writes an entry and waits until it is on stable storage: for what can't be undone.
@@ -198,9 +220,34 @@ impl AuditLog {
         file.sync_data().map_err(|source| self.unwritable(source))
     }
 
+    fn sync_if_all_are(&self, file: &File) -> Result<(), AuditError> {
+        match self.0.config.sync {
+            Sync::Acts => Ok(()),
+            Sync::Always => file.sync_data().map_err(|source| self.unwritable(source)),
+        }
+    }
+
     /// The generations of the databases: what the log's last entry knew of at first, and what they tell since.
     pub fn generations(&self) -> &Generations {
         &self.0.generations
+    }
+
+    /// From now on, entries go to journald too, once they are written.
+    ///
+    /// # Errors
+    /// The kernel gives no thread.
+    pub fn mirror_to(&self, journald: Journald) -> io::Result<()> {
+        self.0.mirror.start(journald)
+    }
+
+    pub(super) fn tell_anchor(&self, anchor: Anchor) {
+        self.0.mirror.tell_anchor(anchor);
+    }
+
+    /// The last entry.
+    pub fn head(&self) -> Anchor {
+        let chain = self.chain();
+        Anchor::new(chain.sequence, chain.mac)
     }
 
     /// How many bytes of entries there is room for, if the disk has no more.
@@ -225,16 +272,21 @@ impl AuditLog {
     }
 
     fn append(&self, event: &Event) -> Result<Arc<File>, AuditError> {
+        self.write_waiting(self.chain());
         let mut chain = self.chain();
-        self.write_waiting(&mut chain);
-        self.append_noting(&mut chain, slice::from_ref(event))
+        let written = self.append_noting(&mut chain, slice::from_ref(event));
+        drop(chain);
+        self.remove_old();
+        written
     }
 
-    fn write_waiting(&self, chain: &mut Chain) {
-        if let Some(Batch { entries, written }) = self.0.queue.take() {
-            // It is empty: whoever takes the batch is the only one who fills it.
-            let _ = written.set(self.append_noting(chain, &entries).map(|_| ()).map_err(Arc::new));
-        }
+    fn write_waiting(&self, mut chain: MutexGuard<'_, Chain>) {
+        let Some(Batch { entries, written }) = self.0.queue.take() else { return };
+        let batch = self.append_noting(&mut chain, &entries);
+        drop(chain);
+        let batch = batch.and_then(|file| self.sync_if_all_are(&file)).map_err(Arc::new);
+        // It is empty: whoever takes the batch is the only one who fills it.
+        let _ = written.set(batch);
     }
 
     fn append_noting(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
@@ -244,7 +296,7 @@ impl AuditLog {
         written
     }
 
-    fn chain(&self) -> MutexGuard<'_, Chain> {
+    pub(super) fn chain(&self) -> MutexGuard<'_, Chain> {
         // It changes only once an entry is written.
         self.0.chain.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -258,9 +310,7 @@ impl AuditLog {
     }
 
     fn append_to(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
-        // A command may write while a daemon does.
-        let alone = Alone::with(&chain.file).map_err(|source| self.unwritable(source))?;
-        self.catch_up(chain)?;
+        let alone = self.take_turn(chain)?;
         chain.reserve();
         let (mut lines, mut sequence, mut mac) = (String::new(), chain.sequence, chain.mac);
         for event in events {
@@ -278,19 +328,43 @@ impl AuditLog {
         (chain.sequence, chain.mac) = (sequence, mac);
         chain.end += lines.len() as u64;
         drop(alone);
+        for (sequence, event) in (sequence + 1 - events.len() as u64..).zip(events) {
+            self.0.mirror.tell(sequence, event);
+        }
         Ok(Arc::clone(&chain.file))
     }
 
-    /// Goes on behind what another process has written since.
-    fn catch_up(&self, chain: &mut Chain) -> Result<(), AuditError> {
+    /// The lock on the segment that grows, and the chain where it ends: a command may write while a daemon does, and either
+    /// may have begun a new segment.
+    fn take_turn(&self, chain: &mut Chain) -> Result<Alone, AuditError> {
+        loop {
+            let alone = Alone::with(&chain.file).map_err(|source| self.unwritable(source))?;
+            if self.catch_up(chain)? && !self.rotate_if_due(chain) {
+                return Ok(alone);
+            }
+        }
+    }
+
+    /// Goes on behind what another process has written since; `false` if it went on in another segment, whose lock is not
+    /// ours.
+    fn catch_up(&self, chain: &mut Chain) -> Result<bool, AuditError> {
         let found = chain.file.metadata().map_err(|source| self.unwritable(source))?;
-        let is_there = std::fs::symlink_metadata(&self.0.path)
-            .is_ok_and(|there| (there.dev(), there.ino()) == (found.dev(), found.ino()));
-        if !is_there {
-            return Err(AuditError::Cut(self.0.path.clone()));
+        let there = std::fs::symlink_metadata(&self.0.path).map_err(|_| AuditError::Cut(self.0.path.clone()))?;
+        if (there.dev(), there.ino()) != (found.dev(), found.ino()) {
+            let file = Arc::new(open_private(&self.0.path)?);
+            let Some(Head { first, time }) = Head::read(&file).map_err(|source| self.unwritable(source))? else {
+                return Err(AuditError::Foreign(self.0.path.clone()));
+            };
+            if first <= chain.first {
+                return Err(AuditError::Cut(self.0.path.clone()));
+            }
+            // Where it ends is found once it is locked.
+            (chain.file, chain.first, chain.began, chain.end) = (file, first, time, 0);
+            chain.reserved.up_to = 0;
+            return Ok(false);
         }
         if found.len() == chain.end {
-            return Ok(());
+            return Ok(true);
         }
         let tail = Tail::read(&chain.file).map_err(|source| self.unwritable(source))?;
         let lines = tail.last_lines.as_ref().ok_or_else(|| AuditError::Foreign(self.0.path.clone()))?;
@@ -305,10 +379,10 @@ impl AuditLog {
         }
         self.0.generations.reached(link.anchored);
         (chain.sequence, chain.mac, chain.end) = (link.sequence, link.mac, tail.end);
-        Ok(())
+        Ok(true)
     }
 
-    fn unwritable(&self, source: io::Error) -> AuditError {
+    pub(super) fn unwritable(&self, source: io::Error) -> AuditError {
         AuditError::Unwritable { path: self.0.path.clone(), source }
     }
 }

@@ -3,15 +3,19 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::FileExt,
 };
 
-use subtle::ConstantTimeEq;
+use jiff::Timestamp;
 
 use super::{
     generations::Anchored,
-    verify::{MAC_LEN, entry_mac, split_mac},
+    verify::{MAC_LEN, split_mac},
 };
-use crate::secret::Key;
+use crate::{
+    crypto::{hmac_sha256_matches, unhex},
+    secret::Key,
+};
 
 /// The end of the file: the last whole lines, and whether something torn comes behind them.
 pub(super) struct Tail {
@@ -24,6 +28,17 @@ pub(super) struct LastLines {
     last: Vec<u8>,
     /// `None` if the last is the first.
     before: Option<Vec<u8>>,
+}
+
+impl LastLines {
+    /// When the last was written, as it says itself.
+    pub(super) fn time(&self) -> Option<Timestamp> {
+        #[derive(serde::Deserialize)]
+        struct Read {
+            time: Timestamp,
+        }
+        serde_json::from_slice::<Read>(&self.last).ok().map(|read| read.time)
+    }
 }
 
 impl Tail {
@@ -55,6 +70,7 @@ impl Tail {
 }
 
 /// What the next entry goes on from.
+#[derive(Default)]
 pub(super) struct Link {
     pub(super) sequence: u64,
     pub(super) mac: [u8; MAC_LEN],
@@ -69,15 +85,41 @@ pub(super) fn last_link(key: &Key, lines: &LastLines) -> Option<Link> {
         // Earlier versions had none.
         #[serde(default)]
         generations: Anchored,
+        after: Option<String>,
     }
-    let previous = match &lines.before {
-        Some(line) => split_mac(line)?.1,
-        None => [0; MAC_LEN],
+    let Read { seq, generations, after } = serde_json::from_slice(&lines.last).ok()?;
+    let previous = match (&lines.before, after) {
+        (Some(line), _) => split_mac(line)?.1,
+        (None, Some(after)) => unhex(after.as_bytes())?,
+        (None, None) => [0; MAC_LEN],
     };
     let (entry, mac) = split_mac(&lines.last)?;
-    if !bool::from(entry_mac(key, &previous, &entry).ct_eq(&mac)) {
+    if !hmac_sha256_matches(key, &[&previous, entry, b"}"], &mac) {
         return None;
     }
-    let Read { seq, generations } = serde_json::from_slice(&lines.last).ok()?;
     Some(Link { sequence: seq, mac, anchored: generations })
+}
+
+/// What a segment begins with, as it says itself.
+#[derive(serde::Deserialize)]
+pub(super) struct Head {
+    #[serde(rename = "seq")]
+    pub(super) first: u64,
+    pub(super) time: Timestamp,
+}
+
+impl Head {
+    /// `None` for what is no entry.
+    pub(super) fn read(file: &File) -> io::Result<Option<Self>> {
+        let mut start = vec![0; 64 * 1024];
+        let mut filled = 0;
+        while filled < start.len() {
+            match file.read_at(&mut start[filled..], filled as u64)? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        let line = start[..filled].split(|byte| *byte == b'\n').next().unwrap_or_default();
+        Ok(serde_json::from_slice(line).ok())
+    }
 }

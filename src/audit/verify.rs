@@ -1,34 +1,84 @@
-//! Checks the chain, line by line.
+//! Checks the chain: every file at once, in pieces, each of which begins with the MAC that stands before it.
 
-use std::io::{self, BufRead};
+use std::{
+    fs::File,
+    io,
+    num::NonZero,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
 
-use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
-use crate::{crypto::hmac_sha256, secret::Key};
+use super::{
+    anchor::Anchor,
+    piece::{self, Piece, Start},
+    segment::{self, Closed, FILE_NAME, Stub, StubError},
+};
+use crate::{
+    crypto::{hmac_sha256, unhex, with_macs},
+    secret::Key,
+};
 
 /// HMAC-SHA256's length in bytes.
 pub(super) const MAC_LEN: usize = 32;
+/// What follows an entry: its MAC as a last member.
+const SUFFIX_LEN: usize = ",\"mac\":\"".len() + 2 * MAC_LEN + "\"}".len();
+/// A line's end and what of it stands in the way of finding its MAC.
+pub(super) const BEFORE: u64 = SUFFIX_LEN as u64 + 1;
+
+/// How much of a file one thread reads at once, in bytes.
+const PIECE: u64 = 4 * 1024 * 1024;
+/// How often, and after which pause, a torn last line is looked at again before it is believed: the daemon may be in the
+/// middle of this very line.
+const TORN_TRIES: usize = 5;
+const TORN_PAUSE: Duration = Duration::from_millis(20);
 
 /// What verification found.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Verdict {
     /// Every entry is as it was written, in its place.
-    Intact {
-        /// How many there are.
-        entries: u64,
-    },
-    /// The first line that is not.
+    Intact(Found),
+    /// The first place where that is not so.
     Broken {
-        /// Its number, from 1.
-        line: u64,
-        /// What is wrong with it.
+        /// What is intact before it.
+        before: Found,
+        /// Where.
+        at: Place,
+        /// What is wrong there.
         fault: Fault,
     },
 }
 
-/// What can be wrong with a line.
+/// What there is in a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// How many entries there are.
+    pub entries: u64,
+    /// In how many files.
+    pub files: u64,
+    /// How many entries were removed because they were older than they are kept.
+    pub removed: u64,
+    /// The last entry.
+    pub head: Option<Anchor>,
+}
+
+/// A line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file's name in the audit directory.
+    pub file: String,
+    /// The line's number in it, from 1.
+    pub line: u64,
+    /// The sequence number of the entry that should be there.
+    pub sequence: u64,
+}
+
+/// What can be wrong with a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// There is not even the first entry.
@@ -40,49 +90,213 @@ pub enum Fault {
     /// It is not an entry at all.
     #[error("not an entry")]
     NotAnEntry,
-    /// Its sequence number does not follow its predecessor's.
-    #[error("an entry is missing, repeated or out of order here")]
-    OutOfOrder,
-    /// Its MAC does not fit: it, or what stood before it, was changed, or another vault's key wrote it.
-    #[error("the entry does not fit the chain: it was changed, or written under another key")]
+    /// One or more entries are not there.
+    #[error("{0} entries are missing here")]
+    Missing(u64),
+    /// The entry that belongs here comes later.
+    #[error("the entries are out of order here")]
+    Reordered,
+    /// An entry stands here again.
+    #[error("an entry is repeated here")]
+    Repeated,
+    /// Its MAC does not fit: it, or the MAC before it, was changed.
+    #[error("the entry does not fit the chain: it was changed")]
     Changed,
+    /// Nor does that of any other.
+    #[error("the entries from here on were written under another key")]
+    ForeignKey,
+    /// An anchor knows of later entries.
+    #[error("the log was cut off here: an anchor knows of entry {0}")]
+    Cut(u64),
+    /// An anchor knows another entry of this number.
+    #[error("the log was rolled back: an anchor knows another entry of this number")]
+    RolledBack,
 }
 
-/// Reads a whole log and checks each entry's MAC and sequence number.
+/// Why a log can't be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// It can't be read.
+    #[error("the audit log can't be read")]
+    Io(#[from] io::Error),
+    /// What is left of removed segments can't be used.
+    #[error(transparent)]
+    Stub(#[from] StubError),
+}
+
+/// Reads the whole log in `directory`, checks each entry's MAC and sequence number, and that the entries of `anchors` are
+/// there. `progress` is told of every so many bytes that were read, of how many. The daemon may go on writing meanwhile: what
+/// it writes after the beginning is not looked at.
 ///
 /// # Errors
-/// What reading failed with.
-pub fn verify(key: &Key, log: &mut impl BufRead) -> io::Result<Verdict> {
-    let mut previous = [0; MAC_LEN];
-    let mut entries = 0;
-    let mut line = Vec::new();
+/// [`VerifyError`].
+pub fn verify(
+    key: &Key,
+    directory: &Path,
+    anchors: &[Anchor],
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Verdict, VerifyError> {
+    let stub = Stub::read(directory, key)?;
+    let files = files(directory, stub.as_ref().map_or(0, |stub| stub.last))?;
+    let pieces = pieces(&files, stub.as_ref());
+    let all = files.iter().map(|file| file.len).sum();
+    let mut wanted = anchors.to_vec();
+    wanted.sort_unstable();
+    let next = AtomicUsize::new(0);
+    let check = || {
+        let mut checked = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some((file, piece)) = pieces.get(index) else { return Ok(checked) };
+            let file = &files[*file];
+            checked.push((index, with_macs(key, |macs| piece::check(macs, &file.file, piece, &wanted))?));
+            progress(piece.end - piece.start, all);
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(pieces.len().max(1));
+    let checked: io::Result<Vec<_>> = thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(check)).collect();
+        running
+            .into_iter()
+            .map(|one| one.join().unwrap_or_else(|_| Err(io::Error::other("a thread ended early"))))
+            .collect()
+    });
+    let mut checked: Vec<_> = checked?.into_iter().flatten().collect();
+    checked.sort_unstable_by_key(|(index, _)| *index);
+    let pieces = pieces.iter().zip(checked).map(|((file, piece), (_, checked))| (*file, piece, checked));
+    Ok(judge(&files, stub.as_ref(), pieces, &wanted))
+}
+
+/// A file of the log, as long as it was when it was opened.
+struct Open {
+    name: String,
+    file: File,
+    len: u64,
+}
+
+/// The log's files in their order, without those of which only the stub counts still.
+fn files(directory: &Path, removed: u64) -> io::Result<Vec<Open>> {
     loop {
-        line.clear();
-        if log.read_until(b'\n', &mut line)? == 0 {
-            // The vault's creation is the first entry of every log.
-            let empty = Verdict::Broken { line: 1, fault: Fault::Empty };
-            return Ok(if entries == 0 { empty } else { Verdict::Intact { entries } });
+        let before = segment::closed(directory)?;
+        let path = directory.join(FILE_NAME);
+        let growing = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened?),
+        };
+        // A new segment may have been begun meanwhile.
+        let same = match &growing {
+            Some(file) => {
+                path.metadata().is_ok_and(|there| file.metadata().is_ok_and(|ours| there.ino() == ours.ino()))
+            }
+            None => true,
+        };
+        if !same || segment::closed(directory)? != before {
+            continue;
         }
-        match check(key, &previous, entries + 1, &line) {
-            Ok(mac) => previous = mac,
-            Err(fault) => return Ok(Verdict::Broken { line: entries + 1, fault }),
+        let closed = before.into_iter().filter(|closed| closed.first > removed);
+        let mut files = Vec::new();
+        for Closed { path, .. } in closed {
+            files.push(open(&path, File::open(&path)?)?);
         }
-        entries += 1;
+        if let Some(file) = growing {
+            files.push(open(&path, file)?);
+        }
+        return Ok(files);
     }
 }
 
-fn check(key: &Key, previous: &[u8; MAC_LEN], expected: u64, line: &[u8]) -> Result<[u8; MAC_LEN], Fault> {
-    #[derive(Deserialize)]
-    struct Sequence {
-        seq: u64,
+fn open(path: &Path, file: File) -> io::Result<Open> {
+    let mut len = file.metadata()?.len();
+    for _ in 0..TORN_TRIES {
+        let mut last = [0];
+        if len == 0 || (file.read_at(&mut last, len - 1)? == 1 && last == *b"\n") {
+            break;
+        }
+        thread::sleep(TORN_PAUSE);
+        len = file.metadata()?.len();
     }
-    let line = line.strip_suffix(b"\n").ok_or(Fault::Torn)?;
-    let (entry, mac) = split_mac(line).ok_or(Fault::NotAnEntry)?;
-    let Sequence { seq } = serde_json::from_slice(line).map_err(|_| Fault::NotAnEntry)?;
-    if seq != expected {
-        return Err(Fault::OutOfOrder);
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Open { name, file, len })
+}
+
+/// Every file in pieces; which file each is of.
+fn pieces(files: &[Open], stub: Option<&Stub>) -> Vec<(usize, Piece)> {
+    let mut pieces = Vec::new();
+    let mut before = stub.map_or(Some([0; MAC_LEN]), Stub::mac);
+    for (index, Open { file, len, .. }) in files.iter().enumerate() {
+        for start in (0..*len).step_by(usize::try_from(PIECE).unwrap_or(usize::MAX)) {
+            let from = if start == 0 { Start::After(before) } else { Start::Within };
+            pieces.push((index, Piece { start, end: (start + PIECE).min(*len), len: *len, from }));
+        }
+        let mut suffix = [0; SUFFIX_LEN];
+        before = match len.checked_sub(BEFORE) {
+            Some(at) if file.read_exact_at(&mut suffix, at).is_ok() => mac_at_end(&suffix),
+            _ => None,
+        };
     }
-    if entry_mac(key, previous, &entry).ct_eq(&mac).into() { Ok(mac) } else { Err(Fault::Changed) }
+    pieces
+}
+
+/// Puts the pieces together: the first fault counts.
+fn judge<'a>(
+    files: &[Open],
+    stub: Option<&Stub>,
+    pieces: impl Iterator<Item = (usize, &'a Piece, piece::Checked)>,
+    anchors: &[Anchor],
+) -> Verdict {
+    let removed = stub.map_or(0, |stub| stub.last);
+    let mut found = Found { removed, ..Found::default() };
+    let mut last = removed;
+    let (mut in_file, mut line) = (usize::MAX, 0);
+    let mut met = Vec::new();
+    let place = |file: usize, line: u64, sequence: u64| Place {
+        file: files.get(file).map_or(FILE_NAME, |file| &file.name).to_owned(),
+        line: line + 1,
+        sequence,
+    };
+    for (file, _, checked) in pieces {
+        if file != in_file {
+            (in_file, line) = (file, 0);
+            found.files += 1;
+        }
+        let expected = last + 1;
+        if let Some(first) = checked.first.filter(|first| *first != expected) {
+            let fault = match first.checked_sub(expected) {
+                Some(_) if checked.has(expected) => Fault::Reordered,
+                Some(missing) => Fault::Missing(missing),
+                None => Fault::Repeated,
+            };
+            return Verdict::Broken { before: found, at: place(file, line, expected), fault };
+        }
+        met.extend(checked.met);
+        line += checked.entries;
+        found.entries += checked.entries;
+        if let Some(head) = checked.last {
+            last = head.sequence;
+            found.head = Some(head);
+        }
+        if let Some(fault) = checked.fault {
+            let fault =
+                if fault == Fault::ForeignKey && found.entries > 0 && line == 0 { Fault::Changed } else { fault };
+            return Verdict::Broken { before: found, at: place(file, line, last + 1), fault };
+        }
+    }
+    let end = files.len().saturating_sub(1);
+    if last == 0 {
+        // The vault's creation is the first entry of every log.
+        return Verdict::Broken { before: found, at: place(end, 0, 1), fault: Fault::Empty };
+    }
+    let missing = anchors.iter().rev().find(|anchor| anchor.sequence > last);
+    if let Some(anchor) = missing {
+        return Verdict::Broken { before: found, at: place(end, line, last + 1), fault: Fault::Cut(anchor.sequence) };
+    }
+    // Of what was removed only the last entry is known.
+    let known = |anchor: &&Anchor| anchor.sequence > removed && !met.contains(anchor);
+    if let Some(other) = anchors.iter().find(known) {
+        let before = Found { head: None, ..found };
+        return Verdict::Broken { before, at: place(end, line, other.sequence), fault: Fault::RolledBack };
+    }
+    Verdict::Intact(found)
 }
 
 /// The MAC of an entry: over its predecessor's, then the line without its own.
@@ -90,18 +304,17 @@ pub(super) fn entry_mac(key: &Key, previous: &[u8; MAC_LEN], entry: &[u8]) -> [u
     hmac_sha256(key, &[previous, entry])
 }
 
-/// Takes a line apart into the entry as it was before the MAC went in, and the MAC.
-pub(super) fn split_mac(line: &[u8]) -> Option<(Vec<u8>, [u8; MAC_LEN])> {
-    const SUFFIX_LEN: usize = ",\"mac\":\"".len() + 2 * MAC_LEN + "\"}".len();
+/// Takes a line apart into the entry as it was before the MAC went in, but for the brace at its end, and the MAC.
+pub(super) fn split_mac(line: &[u8]) -> Option<(&[u8], [u8; MAC_LEN])> {
     let (entry, suffix) = line.split_at_checked(line.len().checked_sub(SUFFIX_LEN)?)?;
-    let digits = suffix.strip_prefix(b",\"mac\":\"")?.strip_suffix(b"\"}")?;
-    let mut mac = [0; MAC_LEN];
-    for (byte, pair) in mac.iter_mut().zip(digits.chunks_exact(2)) {
-        // Lower case digits only (`from_str_radix` takes a sign as well): one entry has one spelling.
-        if !pair.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
-            return None;
-        }
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(([entry, b"}"].concat(), mac))
+    Some((entry, mac_at_end(suffix)?))
+}
+
+fn mac_at_end(suffix: &[u8]) -> Option<[u8; MAC_LEN]> {
+    unhex(suffix.strip_prefix(b",\"mac\":\"")?.strip_suffix(b"\"}")?)
+}
+
+/// Whether two MACs are the same, in constant time.
+pub(super) fn is_same(one: &[u8; MAC_LEN], other: &[u8; MAC_LEN]) -> bool {
+    one.ct_eq(other).into()
 }

@@ -23,7 +23,7 @@ const MANIFEST: &str = "manifest.json";
 const MAC: &str = "manifest.mac";
 /// The largest manifest, MAC or header that is read, in bytes.
 pub(super) const SMALL: u64 = 64 * 1024;
-/// The members, in the order in which they are archived.
+/// The members that every backup has, in the order in which they are archived; earlier segments of the audit log follow.
 const MEMBERS: [&str; 4] = [HEADER, audit::FILE_NAME, CACHE, JOURNAL];
 
 /// A member, as the manifest has it.
@@ -43,11 +43,13 @@ pub(super) fn archive(
     unlocked: &Unlocked,
 ) -> io::Result<()> {
     let mut archive = tar::Builder::new(file);
-    for name in MEMBERS {
+    let mut names: Vec<_> = MEMBERS.map(str::to_owned).into();
+    names.extend(audit::files_of_the_log(&partial.0)?.into_iter().filter(|name| name != audit::FILE_NAME));
+    for name in &names {
         let mut member = Hashing::new(File::open(partial.path(name))?);
         let size = member.inner.metadata()?.len();
         append(&mut archive, name, size, &mut member)?;
-        manifest.members.push(Member { name: name.to_owned(), size, sha256: member.hex() });
+        manifest.members.push(Member { name: name.clone(), size, sha256: member.hex() });
     }
     let json = serde_json::to_vec_pretty(&manifest)?;
     append(&mut archive, MANIFEST, json.len() as u64, json.as_slice())?;
@@ -81,7 +83,7 @@ pub(super) fn unpack(path: &Path, partial: &Partial) -> Result<Unpacked, BackupE
         if !entry.header().entry_type().is_file() {
             return Err(wrong("it has something in it that is not a file"));
         }
-        match MEMBERS.iter().find(|member| **member == name) {
+        match is_member(&name).then_some(&name) {
             Some(member) => {
                 let mut content = Hashing::new(&mut entry);
                 let mut size = 0;
@@ -96,10 +98,15 @@ pub(super) fn unpack(path: &Path, partial: &Partial) -> Result<Unpacked, BackupE
             None => return Err(wrong("it has a file in it that backups have not")),
         }
     }
-    if unpacked.members.len() < MEMBERS.len() || unpacked.mac.is_empty() {
+    let is_there = |name: &&str| unpacked.members.iter().any(|member| member.name == **name);
+    if !MEMBERS.iter().all(is_there) || unpacked.mac.is_empty() {
         return Err(wrong("a part of it is missing"));
     }
     Ok(unpacked)
+}
+
+fn is_member(name: &str) -> bool {
+    MEMBERS.contains(&name) || audit::is_of_the_log(name)
 }
 
 fn small(entry: &mut impl Read) -> io::Result<Vec<u8>> {

@@ -167,7 +167,9 @@ fn copy_state(state: &Path, partial: &Partial) -> Result<(), BackupError> {
         partial.empty()?;
         let header = files::read_private(&state.join(HEADER), SMALL)?;
         files::create_new(&partial.path(HEADER), &header, 0o600)?;
-        copy_log(&state.join(AUDIT_DIRECTORY).join(audit::FILE_NAME), &partial.path(audit::FILE_NAME))?;
+        if !copy_log(&state.join(AUDIT_DIRECTORY), partial)? {
+            continue;
+        }
         for name in [CACHE, JOURNAL] {
             vault::copy_database(&state.join(name), &partial.path(name))
                 .map_err(|error| BackupError::Copy(name, error))?;
@@ -180,18 +182,23 @@ fn copy_state(state: &Path, partial: &Partial) -> Result<(), BackupError> {
     Err(BackupError::Rotating)
 }
 
-/// Copies the whole entries of a log that may be written meanwhile.
-fn copy_log(from: &Path, to: &Path) -> Result<(), BackupError> {
-    let failed = |source| BackupError::Io { path: from.to_owned(), what: "read", source };
-    let mut log = files::open_private(from)?;
-    let length = {
-        // An entry that is being written is whole once its writer has given the lock back.
-        log.lock().map_err(failed)?;
-        let length = log.metadata().map(|metadata| metadata.len());
-        log.unlock().and(length).map_err(failed)?
-    };
-    log.rewind().map_err(failed)?;
-    Ok(files::create_new_with(to, 0o600, |file| io::copy(&mut log.take(length), file).map(drop))?)
+/// Copies the whole entries of a log that may be written meanwhile; `false` if it went on in another file.
+fn copy_log(directory: &Path, partial: &Partial) -> Result<bool, BackupError> {
+    let failed = |source| BackupError::Io { path: directory.to_owned(), what: "read", source };
+    let names = audit::files_of_the_log(directory).map_err(failed)?;
+    for name in &names {
+        let mut log = files::open_private(&directory.join(name))?;
+        let length = {
+            // An entry that is being written is whole once its writer has given the lock back.
+            log.lock().map_err(failed)?;
+            let length = log.metadata().map(|metadata| metadata.len());
+            log.unlock().and(length).map_err(failed)?
+        };
+        log.rewind().map_err(failed)?;
+        let path = partial.path(name);
+        files::create_new_with(&path, 0o600, |file| io::copy(&mut log.take(length), file).map(drop))?;
+    }
+    Ok(audit::files_of_the_log(directory).map_err(failed)? == names)
 }
 
 /// Puts a backup in the place of a vault that is not there any more.
@@ -232,7 +239,11 @@ pub fn restore(config: &Config, path: &Path) -> Result<Restored, BackupError> {
     }
 
     files::private_directory(&state.join(AUDIT_DIRECTORY))?;
-    files::move_if_there(&partial.path(audit::FILE_NAME), &log)?;
+    // That of the segment that grows comes last: without it there is no log.
+    let unreadable = |source| BackupError::Io { path: partial.0.clone(), what: "read", source };
+    for name in audit::files_of_the_log(&partial.0).map_err(unreadable)? {
+        files::move_if_there(&partial.path(&name), &state.join(AUDIT_DIRECTORY).join(&name))?;
+    }
     for name in [CACHE, JOURNAL] {
         for suffix in ["-wal", "-shm"] {
             files::remove_if_there(&state.join(format!("{name}{suffix}")))?;
@@ -241,7 +252,7 @@ pub fn restore(config: &Config, path: &Path) -> Result<Restored, BackupError> {
     }
     // What makes it a vault comes last: cut off before, it can be begun again.
     files::move_if_there(&partial.path(HEADER), &state.join(HEADER))?;
-    let log = audit::AuditLog::open(&state.join(AUDIT_DIRECTORY), audit_key)?;
+    let log = audit::AuditLog::open(&state.join(AUDIT_DIRECTORY), audit_key, config.audit.clone())?;
     log.record_synced(&Event::new(Action::Restore, Outcome::Done).count(rejected as u64))?;
     Ok(Restored { vault, made_at, rejected })
 }

@@ -41,7 +41,7 @@ pub(super) fn failure(error: &OfflineError) -> Failure {
         OfflineError::Vault(_) | OfflineError::EarlierLog(_) => Code::Data,
         OfflineError::File(_) | OfflineError::Audit(AuditError::File(_)) => Code::CantCreate,
         OfflineError::Crypto(_) => Code::System,
-        OfflineError::Audit(_) | OfflineError::UnreadableLog { .. } => Code::Io,
+        OfflineError::Audit(_) | OfflineError::UnreadableLog(_) => Code::Io,
     };
     Failure::of(code, error).hint(error.hint())
 }

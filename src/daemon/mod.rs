@@ -20,7 +20,7 @@ use tokio::{
 
 pub use self::{error::DaemonError, sockets::HandoverError};
 use crate::{
-    audit::{Action, AuditLog, Event, Outcome},
+    audit::{Action, Anchors, AuditLog, Event, Outcome},
     clauses::clauses,
     config::Config,
     custody::{self, Custody},
@@ -38,13 +38,14 @@ use crate::{
     stores::{self, Stores},
     sync,
     system::{
-        files::{self},
+        files,
+        journald::{self, Journald},
         limits, memory,
         secret_memory::{self, Protection},
     },
     task::{Drained, Tasks},
     tray::{self, Priority, Tray},
-    vault::{Cache, Locked},
+    vault::{Cache, Locked, Unlocked},
 };
 
 /// How long the tasks have to end after a signal; systemd's default is to wait for 90 s.
@@ -58,7 +59,7 @@ const REQUESTS: usize = 64;
 /// # Errors
 /// [`DaemonError`].
 pub fn run(config_path: &Path, accept_rollback: bool, offline: bool) -> Result<(), DaemonError> {
-    let config = Config::load(config_path)?;
+    let (config, digest) = Config::load_with_digest(config_path)?;
     logging::start(config.log.level.into());
     memory::forbid_dumps().map_err(|source| DaemonError::System("the process can't be made undumpable", source))?;
     limits::raise_open_files();
@@ -67,7 +68,7 @@ pub fn run(config_path: &Path, accept_rollback: bool, offline: bool) -> Result<(
         .enable_all()
         .build()
         .map_err(|source| DaemonError::System("no threads can be started", source))?;
-    runtime.block_on(async { Daemon::start(config_path, config, accept_rollback, offline)?.run(signals).await })
+    runtime.block_on(async { Daemon::start(config_path, config, digest, accept_rollback, offline)?.run(signals).await })
 }
 
 /// A daemon that is up: what its tasks need from outside.
@@ -89,13 +90,18 @@ struct Daemon {
 
 impl Daemon {
     /// Unlocks, builds and spawns. When this returns, sealed values are served; Tray is not waited for.
-    fn start(config_path: &Path, config: Config, accept_rollback: bool, offline: bool) -> Result<Self, DaemonError> {
+    fn start(
+        config_path: &Path,
+        config: Config,
+        digest: [u8; 32],
+        accept_rollback: bool,
+        offline: bool,
+    ) -> Result<Self, DaemonError> {
         let locked = Locked::open(&config.state_directory)?;
         files::private_directory(&config.state_directory)?;
         let lock = lock(&config.state_directory)?;
         let unlocked = offline::unlock(&config, locked)?;
-        let audit_log = if accept_rollback { offline::audit_log_or_new } else { offline::audit_log };
-        let audit = audit_log(&config, &unlocked)?;
+        let audit = audit_log(&config, &unlocked, accept_rollback)?;
         let keyring = unlocked.into_keyring();
         audit.record(&Event::new(Action::Unlock, Outcome::Done))?;
         let offline = offline || config.tray.offline;
@@ -106,7 +112,7 @@ impl Daemon {
         });
         let Stores { cache, journal } =
             stores::open(&config.state_directory, &keyring, &audit, &board, accept_rollback)?;
-        audit.record_synced(&Event::new(Action::Start, Outcome::Done))?;
+        audit.record_synced(&Event::new(Action::Start, Outcome::Done).digest(digest))?;
         let tokens = custody::read_tokens(&config.tokens)?;
         let principals = Principals::new(tray.clone(), cache.clone(), audit.clone(), tokens);
         let custody = Arc::new(Custody {
@@ -172,6 +178,7 @@ impl Daemon {
         // Nothing runs before all of it is in place.
         let mut tasks = Tasks::default();
         let shutdown = tasks.shutdown();
+        tasks.spawn("anchors", Anchors::new(audit.clone(), config.audit.anchor.clone()).run(shutdown.clone()));
         tasks.spawn("ingest", ingest.run(shutdown.clone()));
         tasks.spawn("sync", sync.run(shutdown.clone()));
         tasks.spawn("refresh", refresher.run(shutdown.clone()));
@@ -233,9 +240,11 @@ impl Daemon {
 
     /// Reads the configuration again: all of it takes effect, or, if it is wrong, none.
     fn reload(&mut self) {
-        let loaded = Config::load(&self.config_path).and_then(|new| Ok((new.policy(&self.config_path)?, new)));
-        let outcome = match loaded {
-            Ok((policy, new)) => {
+        let loaded = Config::load_with_digest(&self.config_path);
+        let loaded = loaded.and_then(|(new, digest)| Ok((new.policy(&self.config_path)?, new, digest)));
+        let event = |outcome| Event::new(Action::Reload, outcome);
+        let event = match loaded {
+            Ok((policy, new, digest)) => {
                 for section in self.config.fixed_until_restart(&new) {
                     tracing::warn!(section, "a change takes effect at the next start only");
                 }
@@ -250,16 +259,16 @@ impl Daemon {
                 // one that leads to a synchronisation anyway.
                 let _ = self.requests.cycles.try_send(CycleRequest::new(false).0);
                 tracing::info!("reloaded the configuration");
-                Outcome::Done
+                event(Outcome::Done).digest(digest)
             }
             Err(error) => {
                 let hint = error.hint();
                 let error = clauses(&error);
                 tracing::error!(error, hint, "kept the old configuration");
-                Outcome::Failed
+                event(Outcome::Failed)
             }
         };
-        if let Err(error) = self.audit.record_synced(&Event::new(Action::Reload, outcome)) {
+        if let Err(error) = self.audit.record_synced(&event) {
             // Whichever configuration is in force: without the log no secret leaves under it.
             tracing::error!(%error, "a reload could not be recorded");
         }
@@ -276,6 +285,16 @@ impl Daemon {
         });
         tracing::info!(%state, "state");
     }
+}
+
+/// The log, whose entries go to journald too, where there is one.
+fn audit_log(config: &Config, unlocked: &Unlocked, accept_rollback: bool) -> Result<AuditLog, DaemonError> {
+    let audit_log = if accept_rollback { offline::audit_log_or_new } else { offline::audit_log };
+    let audit = audit_log(config, unlocked)?;
+    if let Ok(journald) = Journald::connect(Path::new(journald::SOCKET)) {
+        audit.mirror_to(journald).map_err(|source| DaemonError::System("no threads can be started", source))?;
+    }
+    Ok(audit)
 }
 
 /// One daemon for each state directory.

@@ -210,7 +210,7 @@ impl Upstream {
 
 /// What an entry of the audit log is about.
 pub(super) fn target(slip: &Slip, sent: &Sent, authentication: Option<AuthenticationId>) -> Target {
-    Target { authentication, owner: Some(sent.owner.clone()), intent: Some(slip.id) }
+    Target { authentication, owner: Some(sent.owner.clone()), intent: Some(slip.id), name: None }
 }
 
 /// What the cache should know at once.

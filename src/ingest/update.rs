@@ -109,7 +109,7 @@ impl Planner {
         because: &'static str,
     ) -> Result<FullAuthentication, Obstacle> {
         let refuse = |reason: &str, hint: &str| Obstacle::Refused(Refusal::new(Kind::Policy, reason).hint(hint));
-        let target = Target::authentication(metadata.id, &metadata.owner);
+        let target = Target::of(metadata);
         let decision = self.pull_decision(metadata, session).await?;
         let record = |outcome, rule: Option<&str>| {
             let event = Event::new(Action::Pull, outcome).on(target).under(rule).because(because);

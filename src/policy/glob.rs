@@ -14,7 +14,7 @@ pub struct Glob {
 
 impl Glob {
     /// Whether it matches all of a text.
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         self.pattern.matches(text)
     }
 

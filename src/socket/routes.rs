@@ -146,7 +146,9 @@ impl<'a> Asked<'a> {
         self.note_refusal(action, &target, refusals::word(refusal));
         let event = self.event(action, Outcome::Refused).on(target).because(refusal.as_str());
         let answer = if refusal == Refusal::TooOften { ApiError::TooOften } else { ApiError::Forbidden };
-        self.record(&event).err().unwrap_or(answer)
+        // What the guard sees is evidence.
+        let recorded = if refusal.is_guards() { self.record_synced(&event) } else { self.record(&event) };
+        recorded.err().unwrap_or(answer)
     }
 
     pub(super) fn unreadable(error: &CacheError) -> ApiError {
@@ -266,7 +268,7 @@ impl<'a> Granted<'a> {
         let policy = asked.policy();
         let (target, decision) = match &record {
             Some(Record { metadata, .. }) => {
-                let target = Target::authentication(id, &metadata.owner);
+                let target = Target::of(metadata);
                 (target, policy.take(&asked.caller, grant, what(metadata, part)))
             }
             // Whoever is not granted everything does not learn what there is not.

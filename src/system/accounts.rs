@@ -9,6 +9,11 @@ pub fn uid(name_or_number: &str) -> Option<u32> {
     name_or_number.parse().ok().or_else(|| User::from_name(name_or_number).ok().flatten().map(|user| user.uid.as_raw()))
 }
 
+/// A user's name, if the system knows one.
+pub fn name(uid: u32) -> Option<String> {
+    User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name)
+}
+
 /// The gid of a group, given by name or as a number; `None` if the system knows no such name.
 pub fn gid(name_or_number: &str) -> Option<u32> {
     name_or_number
@@ -32,6 +37,7 @@ mod tests {
     #[test]
     fn accounts_are_found_by_name_or_number() {
         assert_eq!((uid("root"), uid("4242"), uid("no-such-user")), (Some(0), Some(4242), None));
+        assert_eq!((name(0).as_deref(), name(4_294_000_000)), (Some("root"), None));
         assert_eq!((groups(0).first(), groups(4_294_000_000)), (Some(&0), Vec::new()));
         assert_eq!((gid("root"), gid("4242"), gid("no-such-group")), (Some(0), Some(4242), None));
     }

@@ -6,6 +6,7 @@ pub mod child;
 pub mod clock;
 pub mod delivery;
 pub mod files;
+pub mod journald;
 pub mod lease;
 pub mod limits;
 pub mod memfd;

@@ -17,9 +17,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// lost: of SQLite's own 4 KiB that is up to a third, and above 8 KiB reads take longer than the file gets shorter.
 const PAGE_SIZE: i64 = 8192;
 
-/// What a connection that reads keeps of the file at most: in KiB, which SQLite writes as a negative number.
-const READER_CACHE: i64 = -8 * 1024;
-
 /// What a loss of power may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -200,7 +197,6 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, DatabaseError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     defend(&connection).map_err(failed)?;
-    connection.pragma_update(None, "cache_size", READER_CACHE).map_err(failed)?;
     Ok(connection)
 }
 

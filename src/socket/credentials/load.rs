@@ -74,7 +74,7 @@ impl<'a> Load<'a> {
         }
         let record = self.api.cache.record(rule.authentication).map_err(|error| Asked::unreadable(&error))?;
         let metadata = record.ok_or(ApiError::NotFound)?.metadata;
-        self.target = Target::authentication(metadata.id, &metadata.owner);
+        self.target = Target::of(&metadata);
         held::permitted(self.api, &metadata)?;
         match held::open(self.api, &metadata)?.ok_or(ApiError::NotHeld)? {
             (secret, Standing::Fresh | Standing::Stale) => {

@@ -13,6 +13,8 @@ use crate::vault::database::open_reader;
 /// that more than one a core is rarely wanted; one that is, is opened and closed again.
 const IDLE: usize = 4;
 
+/// What a connection keeps of the file at most: in KiB, which SQLite writes as a negative number.
+const PAGES: i64 = -8 * 1024;
 /// How long a read transaction is kept.
 const KEPT: Duration = Duration::from_secs(1);
 
@@ -62,7 +64,7 @@ impl Readers {
         };
         let mut reader = match lent {
             Some(reader) => reader,
-            None => Reader { connection: open_reader(&self.path)?, snapshot: None },
+            None => Reader::open(&self.path)?,
         };
         reader.begin(changes)?;
         let result = read(&reader.connection);
@@ -109,6 +111,12 @@ impl Drop for Change<'_> {
 }
 
 impl Reader {
+    fn open(path: &Path) -> Result<Self, CacheError> {
+        let connection = open_reader(path)?;
+        connection.pragma_update(None, "cache_size", PAGES)?;
+        Ok(Self { connection, snapshot: None })
+    }
+
     /// Has a transaction open that began after so many changes.
     fn begin(&mut self, changes: u64) -> rusqlite::Result<()> {
         if self.has_seen(changes) && self.snapshot.as_ref().is_some_and(|seen| seen.taken.elapsed() < KEPT) {
