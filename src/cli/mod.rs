@@ -36,7 +36,10 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use crate::{clauses::clauses, config, system::memory};
 
@@ -196,7 +199,7 @@ impl From<io::Error> for Failure {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() => return fail(&usage(&error)),
+        Err(error) if error.use_stderr() => return fail(&usage(error)),
         Err(help_or_version) => {
             // Nothing can be said if standard output is closed.
             let _ = help_or_version.print();
@@ -220,8 +223,17 @@ fn fail(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.code as u8)
 }
 
-/// What is wrong with the arguments, in one clause: what clap says before it shows the usage.
-fn usage(error: &clap::Error) -> Failure {
+/// What is wrong with the arguments, in one clause: what clap says before it shows the usage. Values are not quoted: one may
+/// be a secret in the wrong place, and standard error may be a log.
+fn usage(mut error: clap::Error) -> Failure {
+    let quoted = match error.kind() {
+        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
+        _ => ContextKind::InvalidValue,
+    };
+    // An option's name is no value; an empty value is one that is missing.
+    if matches!(error.get(quoted), Some(ContextValue::String(text)) if !text.is_empty() && !text.starts_with('-')) {
+        error.insert(quoted, ContextValue::String("…".to_owned()));
+    }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let said = text.split("\n\n").next().unwrap_or_default();

@@ -147,7 +147,7 @@ fn what_makes_no_sense_is_refused_with_what_would() {
     hint: each variable has one value
     ");
     insta::assert_snapshot!(refused(&[&set("A", id, "")]), @"
-    error: invalid value 'A=ID' for '--set <VAR=ID/POINTER>': name a field too, such as ID/credentials/accessToken
+    error: invalid value '…' for '--set <VAR=ID/POINTER>': name a field too, such as ID/credentials/accessToken
     hint: --help shows what there is
     ");
     let signal = ["--signal-on-change".to_owned(), "HUP".to_owned()];
