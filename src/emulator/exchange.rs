@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 use super::fault::{self, Fault, FaultKind};
+use super::seed::QUOTED;
 use super::server::CutConnection;
 use super::spoilt;
 use super::world::World;
@@ -20,7 +21,7 @@ const BODY_CAP: usize = 1 << 20;
 const PATIENCE: usize = 64 << 20;
 
 const PROXY_PAGE: &str = "<html><head><title>502 Bad Gateway</title></head>\
-    <body><center><h1>502 Bad Gateway</h1></center><hr><center>nginx</center></body></html>\n";
+    <body><center><h1>502 Bad Gateway</h1></center><hr><center>nginx</center><!-- QUOTED --></body></html>\n";
 
 /// Which of Tray's two ways of telling an error a call uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +93,7 @@ async fn spoil(fault: Fault, dialect: Dialect, work: impl Future<Output = Reply>
         FaultKind::Status(status) => {
             done(&fault, work).await;
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let message = status.canonical_reason().unwrap_or("injected fault");
+            let message = quoting(status.canonical_reason().unwrap_or("injected fault"));
             Reply::Json(status, json!({"message": message, "code": null})).into_response()
         }
         FaultKind::DropConnection => {
@@ -103,7 +104,12 @@ async fn spoil(fault: Fault, dialect: Dialect, work: impl Future<Output = Reply>
         }
         FaultKind::Html => {
             done(&fault, work).await;
-            (StatusCode::BAD_GATEWAY, [(CONTENT_TYPE, "text/html; charset=utf-8")], PROXY_PAGE).into_response()
+            (
+                StatusCode::BAD_GATEWAY,
+                [(CONTENT_TYPE, "text/html; charset=utf-8")],
+                PROXY_PAGE.replace("QUOTED", QUOTED),
+            )
+                .into_response()
         }
         FaultKind::TruncatedJson => truncated(done(&fault, work).await).into_response(),
         FaultKind::InternalError => internal_error(dialect, done(&fault, work).await).into_response(),
@@ -128,14 +134,19 @@ async fn done(fault: &Fault, work: impl Future<Output = Reply> + Send) -> Option
     if fault.after_work { Some(work.await) } else { None }
 }
 
+/// An error's message, which quotes what was sent as Tray's do.
+pub(super) fn quoting(message: &str) -> String {
+    format!("{message}; received {QUOTED}")
+}
+
 fn over_the_limit(dialect: Dialect) -> Reply {
     match dialect {
-        Dialect::Rest => Reply::Json(StatusCode::TOO_MANY_REQUESTS, json!({"message": "Too many requests"})),
+        Dialect::Rest => Reply::Json(StatusCode::TOO_MANY_REQUESTS, json!({"message": quoting("Too many requests")})),
         Dialect::Graphql => Reply::Json(
             StatusCode::OK,
             json!({"data": null, "errors": [{
                 "message": "Rate limit exceeded",
-                "extensions": {"name": "PreconditionError", "code": "access_not_allowed"},
+                "extensions": {"name": "PreconditionError", "code": "access_not_allowed", "received": QUOTED},
             }]}),
         ),
     }
@@ -144,7 +155,9 @@ fn over_the_limit(dialect: Dialect) -> Reply {
 fn truncated(reply: Option<Reply>) -> Response {
     let whole = match reply {
         Some(Reply::Json(_, value)) => value.to_string(),
-        Some(Reply::Deleted) | None => json!({"message": "this answer breaks off"}).to_string(),
+        Some(Reply::Deleted) | None => {
+            json!({"message": QUOTED, "reason": "this answer breaks off in the middle"}).to_string()
+        }
     };
     // Half of the characters, so that no character is cut in two.
     let half: String = whole.chars().take(whole.chars().count() / 2).collect();
@@ -154,16 +167,17 @@ fn truncated(reply: Option<Reply>) -> Response {
 fn internal_error(dialect: Dialect, reply: Option<Reply>) -> Reply {
     const ERROR_ID: &str = "00000000-0000-4000-8000-00000000e44a";
     match dialect {
-        Dialect::Rest => {
-            Reply::Json(StatusCode::INTERNAL_SERVER_ERROR, json!({"message": "Internal server error", "code": null}))
-        }
+        Dialect::Rest => Reply::Json(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            json!({"message": quoting("Internal server error"), "code": null}),
+        ),
         Dialect::Graphql => {
             let data = match reply {
                 Some(Reply::Json(_, mut answer)) => answer["data"].take(),
                 Some(Reply::Deleted) | None => Value::Null,
             };
             let error = json!({
-                "message": "Internal error",
+                "message": quoting("Internal error"),
                 "extensions": {"name": "InternalError", "errorId": ERROR_ID},
             });
             Reply::Json(StatusCode::OK, json!({"data": data, "errors": [error]}))

@@ -39,7 +39,7 @@ pub use fault::{Fault, FaultKind};
 pub use limit::Limit;
 #[cfg(test)]
 pub(crate) use limit::Limiter;
-pub use seed::SECRET_MARK;
+pub use seed::{QUOTED, SECRET_MARK};
 pub use views::{
     Alteration, AuthenticationView, Creation, EnvironmentView, NewAuthentication, Origin, StateView, UserView,
     WorkspaceTypeForm,

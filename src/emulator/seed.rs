@@ -8,6 +8,9 @@ use uuid::Uuid;
 /// How every secret the emulator makes begins, so that a leak can be searched for.
 pub const SECRET_MARK: &str = "sk-emu-";
 
+/// What every error of the emulator's quotes, as if it were of a request with a secret: it must not come out either.
+pub const QUOTED: &str = "sk-emu-quoted-0b8e61d3f27c4a95";
+
 /// An endless stream of ids and secrets: the n-th of a kind is SHA-256(seed, kind, n).
 #[derive(Debug)]
 pub(super) struct Stream {

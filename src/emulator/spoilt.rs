@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::time::Sleep;
 
 use super::exchange::Reply;
+use super::seed::QUOTED;
 
 /// The pause before each byte of a slow answer.
 const DRIP: Duration = Duration::from_millis(20);
@@ -27,9 +28,10 @@ const CHUNK: usize = 64 << 10;
 /// The contract's fields, none with its type.
 pub(super) fn wrong_type() -> Reply {
     let answer = json!({
-        "elements": 5, "id": 5, "name": 5, "userData": 5, "credentials": "text", "scopes": 5, "pageInfo": 5,
-        "data": {"viewer": 5, "users": 5, "authorize": 5, "createExternalUser": 5, "createUserAuthentication": 5,
-            "removeAuthentication": 5},
+        "elements": QUOTED, "id": QUOTED, "name": 5, "userData": QUOTED, "credentials": QUOTED, "scopes": QUOTED,
+        "pageInfo": QUOTED,
+        "data": {"viewer": QUOTED, "users": QUOTED, "authorize": QUOTED, "createExternalUser": QUOTED,
+            "createUserAuthentication": QUOTED, "removeAuthentication": QUOTED},
     });
     Reply::Json(StatusCode::OK, answer)
 }
@@ -45,7 +47,7 @@ pub(super) async fn slow(answer: Response<Body>) -> Response<Body> {
 
 /// JSON that goes on.
 pub(super) fn huge() -> Response<Body> {
-    let mut text = br#"{"elements":[],"data":null,"message":""#.to_vec();
+    let mut text = format!(r#"{{"elements":[],"data":null,"message":"{QUOTED}"#).into_bytes();
     text.resize(HUGE, b'x');
     text.extend_from_slice(br#""}"#);
     let body = Body::new(Pieces { rest: text.into(), size: CHUNK, pause: None });

@@ -146,7 +146,7 @@ impl GraphqlError {
     }
 
     fn into_answer(self, path: Option<String>) -> Value {
-        let mut error = json!({"message": self.message, "extensions": self.extensions});
+        let mut error = json!({"message": exchange::quoting(&self.message), "extensions": self.extensions});
         if let Some(path) = path {
             error["path"] = json!([path]);
             error["locations"] = json!([{"line": 1, "column": 1}]);

@@ -156,10 +156,11 @@ impl Refusal {
 
     /// `code` may be a string, null or absent; each occurs.
     fn into_reply(self) -> Reply {
+        let message = exchange::quoting(&self.message);
         let body = match self.status {
-            StatusCode::UNAUTHORIZED => json!({"message": self.message}),
-            StatusCode::FORBIDDEN => json!({"message": self.message, "code": "access_not_allowed"}),
-            _ => json!({"message": self.message, "code": null}),
+            StatusCode::UNAUTHORIZED => json!({"message": message}),
+            StatusCode::FORBIDDEN => json!({"message": message, "code": "access_not_allowed"}),
+            _ => json!({"message": message, "code": null}),
         };
         Reply::Json(self.status, body)
     }

@@ -1,7 +1,7 @@
 //! Injected faults: what the client sees, and whether the work was done.
 
 use super::*;
-use crate::emulator::{Call, Fault, FaultKind};
+use crate::emulator::{Call, Fault, FaultKind, QUOTED};
 
 /// Sends a create that is not expected to be answered well.
 async fn create(tray: &Tray, token: &str) -> reqwest::Result<Answer> {
@@ -136,7 +136,7 @@ async fn answers_that_must_not_be_trusted_are_what_they_say() {
         tray.client.get(url).bearer_auth(tray.master()).send().await.unwrap()
     };
     let wrong: Value = serde_json::from_slice(&get(FaultKind::WrongType).await.bytes().await.unwrap()).unwrap();
-    assert_eq!(wrong["elements"], 5);
+    assert_eq!(wrong["elements"], QUOTED);
 
     let packed = get(FaultKind::Gzip).await;
     assert_eq!(packed.headers()["content-encoding"], "gzip");
