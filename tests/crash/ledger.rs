@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// What no file may hold in the clear.
-pub(crate) const CANARY: &str = "crash-canary-";
+pub(crate) use crate::support::CANARY;
 
 /// What can be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +102,7 @@ impl Ledger {
     /// Writes a document; `deletable` is something of this user's that may go.
     pub(crate) fn write(&mut self, sort: Sort, user: usize, deletable: impl FnOnce() -> Uuid) -> Dropped {
         let serial = self.serial();
-        let token = format!("{CANARY}{serial}");
+        let token = format!("{CANARY}-{serial}");
         let (external, updated) = (self.users[user].external.clone(), self.users[user].updated);
         let name = format!("Made {serial}");
         let create = document("create", &name, &external, &token);

@@ -20,7 +20,7 @@ use crate::{
     figures::Figures,
     ledger::{Ledger, Sort, User, Wish},
     steps::Trouble,
-    support::{House, OPEN},
+    support::{CANARY, House, OPEN},
 };
 
 /// How long it may take until a daemon is dead, or everything is at rest. Reached only by a failure.
@@ -191,7 +191,7 @@ impl Site {
 
 fn add(house: &House, owner: Uuid, name: &str) -> Uuid {
     let environment = house.world().environment("slack", "Production").expect("an environment");
-    let credentials = serde_json::json!({ "accessToken": "of-old" });
+    let credentials = serde_json::json!({ "accessToken": CANARY });
     let new = NewAuthentication {
         owner: Account::User(owner),
         service_environment_id: environment,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::House;
+use crate::support::{CANARY, House};
 
 /// Longer than the daemon waits for anything. Reached only by a failure.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -28,7 +28,9 @@ fn answer_to(house: &House, request: &[u8]) -> String {
     let mut stream = connect(house);
     // It may close before it has read all.
     let _ = stream.write_all(request);
-    closed(&mut stream)
+    let answer = closed(&mut stream);
+    house.capture("the answer to a request that is wrong", answer.as_bytes());
+    answer
 }
 
 /// What comes until the daemon closes the connection.
@@ -49,9 +51,9 @@ fn is_answered(house: &House) -> bool {
 fn a_head_over_16_kib_or_with_too_many_headers_is_refused() {
     let house = House::ready("");
     let daemon = house.daemon();
-    let long = format!("GET /v1/status HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n", "a".repeat(16 * 1024));
-    let many = format!("GET /v1/status HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(200));
-    let endless = "a".repeat(32 * 1024);
+    let long = format!("GET /v1/status HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n", CANARY.repeat(1024));
+    let many = format!("GET /v1/status HTTP/1.1\r\nHost: a\r\n{}\r\n", format!("{CANARY}: {CANARY}\r\n").repeat(200));
+    let endless = CANARY.repeat(2048);
     for head in [long, many, endless] {
         let answer = answer_to(&house, head.as_bytes());
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
@@ -68,7 +70,7 @@ fn a_body_over_64_kib_is_refused_whether_its_length_is_said_or_not() {
     let said = format!("{head}Content-Length: 65537\r\n\r\n");
     let answer = answer_to(&house, said.as_bytes());
     assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("\"body_too_large\""), "{answer}");
-    let chunk = format!("8000\r\n{}\r\n", "a".repeat(0x8000));
+    let chunk = format!("8000\r\n{CANARY:a<32768}\r\n");
     let unsaid = format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}{chunk}{chunk}0\r\n\r\n");
     let answer = answer_to(&house, unsaid.as_bytes());
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 413 "), "{answer}");

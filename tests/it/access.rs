@@ -144,15 +144,16 @@ fn status_is_for_whom_a_rule_names_and_health_for_everybody() {
     let program = house.path("trayvault");
     fs::copy(env!("CARGO_BIN_EXE_trayvault"), &program).expect("a copy");
     let socket = house.path("run/api.sock").display().to_string();
-    let status = || house.command(Path::new(&program)).uid(NOBODY).args(["status", "--socket", &socket]).output();
-    let refused = status().expect("the program runs");
+    let status =
+        || house.output(house.command(Path::new(&program)).uid(NOBODY).args(["status", "--socket", &socket]), false);
+    let refused = status();
     assert_eq!(refused.status.code(), Some(77), "{}", String::from_utf8_lossy(&refused.stderr));
     assert!(audit_log(&house).contains("\"status.read\",\"outcome\":\"refused\""));
     house.configure(&format!(
         "{OPEN}[[access.rules]]\nname = \"monitor\"\nusers = [\"{NOBODY}\"]\ngrants = [\"status\"]\n"
     ));
     daemon.signal(rustix::process::Signal::HUP);
-    daemon.wait("the new rule", || status().expect("the program runs").status.success().then_some(()));
+    daemon.wait("the new rule", || status().status.success().then_some(()));
     daemon.stop();
 }
 

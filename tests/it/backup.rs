@@ -5,13 +5,13 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use serde_json::{Value, json};
 use trayvault::emulator::{Fault, FaultKind};
 
-use crate::support::{House, OPEN};
+use crate::support::{CANARY, House, OPEN};
 
 fn document(name: &str) -> Value {
     json!({
         "version": 1, "action": "create", "name": name, "user": { "externalUserId": "acme-1" },
         "service": { "name": "slack", "version": 2 }, "environment": "Production",
-        "credentials": { "accessToken": "canary-of-a-backup" },
+        "credentials": { "accessToken": CANARY },
     })
 }
 
@@ -42,7 +42,7 @@ fn a_backup_is_made_while_the_daemon_runs_and_restored_elsewhere() {
     assert!(!house.path("state/backup.partial").exists());
     let bytes = fs::read(&path).expect("a backup");
     let mut canaries = house.world().secrets();
-    canaries.push("canary-of-a-backup".to_owned());
+    canaries.push(CANARY.to_owned());
     for canary in canaries {
         assert!(!bytes.windows(canary.len()).any(|window| window == canary.as_bytes()), "{canary}");
     }

@@ -9,17 +9,17 @@ use std::{
 use serde_json::{Value, json};
 use trayvault::emulator::Alteration;
 
-use crate::support::{House, OPEN};
+use crate::support::{CANARY, House, OPEN};
 
 /// A listener, which reads the stream's lines.
-struct Listener(BufReader<UnixStream>);
+struct Listener<'a>(&'a House, BufReader<UnixStream>);
 
-impl Listener {
-    fn new(house: &House) -> Self {
+impl<'a> Listener<'a> {
+    fn new(house: &'a House) -> Self {
         let mut stream = UnixStream::connect(house.path("run/api.sock")).expect("a connection");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
         write!(stream, "GET /v1/events HTTP/1.1\r\nhost: trayvault\r\n\r\n").expect("a request");
-        let mut listener = Self(BufReader::new(stream));
+        let mut listener = Self(house, BufReader::new(stream));
         assert!(listener.line().starts_with("HTTP/1.1 200"));
         while listener.line() != ": listening" {}
         listener
@@ -27,7 +27,8 @@ impl Listener {
 
     fn line(&mut self) -> String {
         let mut line = String::new();
-        assert!(self.0.read_line(&mut line).expect("a line before the timeout") > 0, "the stream ended");
+        assert!(self.1.read_line(&mut line).expect("a line before the timeout") > 0, "the stream ended");
+        self.0.answered("/v1/events", 200, line.as_bytes());
         line.trim_end().to_owned()
     }
 
@@ -94,14 +95,14 @@ fn what_becomes_of_dropped_files_is_told() {
     let create = json!({
         "version": 1, "action": "create", "user": { "externalUserId": "acme-1" }, "name": "Dropped",
         "service": { "name": "slack", "version": 2 }, "environment": "Production",
-        "credentials": { "accessToken": "x" },
+        "credentials": { "accessToken": CANARY },
     });
     house.drop_file("create.json", &create);
     let (_, created) = listener.next(&["ingest"]);
     assert_eq!(created["outcome"], "created", "{created}");
     let (_, pulled) = listener.next(&["pulled"]);
     assert_eq!(pulled["authentication"]["id"], created["id"], "and it is pulled without a cycle");
-    house.drop_file("bad.json", &json!({ "version": 1, "action": "nothing" }));
+    house.drop_file("bad.json", &json!({ "version": 1, "action": CANARY, "credentials": CANARY }));
     assert_eq!(listener.next(&["ingest"]).1["outcome"], "rejected");
     daemon.stop();
 }
@@ -135,7 +136,7 @@ fn a_listener_sees_only_what_it_may_see_and_does_not_hold_up_the_stop() {
     daemon.stop();
     assert!(started.elapsed() < Duration::from_secs(20), "it was cut off at the deadline");
     let mut rest = String::new();
-    while listener.0.read_line(&mut rest).is_ok_and(|read| read > 0) {}
+    while listener.1.read_line(&mut rest).is_ok_and(|read| read > 0) {}
     assert!(!rest.contains("salesforce"), "{rest}");
 }
 

@@ -57,8 +57,8 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[track_caller]
-fn succeeds(mut command: Command) -> String {
-    let Output { status, stdout, stderr } = command.output().expect("the program runs");
+fn succeeds(house: &House, mut command: Command) -> String {
+    let Output { status, stdout, stderr } = house.output(&mut command, true);
     assert!(status.success(), "{status}: {}", text(&stderr));
     text(&stdout)
 }
@@ -154,7 +154,7 @@ fn the_command_has_what_was_named_in_variables_and_files_and_no_more() {
         tr '\0' ' ' < /proc/$$/cmdline | tr '\n' ' '; echo; od -An -c "$NUL"; ls -l /proc/$$/fd"#;
     let mut command = exec(&house, &options, script);
     command.env("OTHER", "from the caller").env("TRAYVAULT_OTHER", "ours");
-    let shown = succeeds(command);
+    let shown = succeeds(&house, command);
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(lines[..2], [token.as_str(), token.as_str()], "each reader begins at the beginning");
     let all: Value = serde_json::from_str(lines[2]).expect("JSON");
@@ -168,7 +168,7 @@ fn the_command_has_what_was_named_in_variables_and_files_and_no_more() {
     assert_eq!(lines[9].split_whitespace().collect::<Vec<_>>(), ["a", "\\0", "b"]);
     // What the test itself was started with is not ours to take away.
     let open = |lines: &[&str]| lines.iter().filter(|line| line.contains("->")).count();
-    let without = succeeds({
+    let without = succeeds(&house, {
         let mut command = house.command(Path::new("sh"));
         command.args(["-c", "true; ls -l /proc/$$/fd"]);
         command
@@ -209,9 +209,10 @@ fn a_file_on_tmpfs_is_private_and_goes_with_the_command_whose_end_is_ours() {
         command
     };
     let left = || fs::read_dir(place.path()).expect("a directory").count();
-    let shown = succeeds(start(
-        r#"cat "$SECRET"; echo; stat -c %a "$SECRET" "$(dirname "$SECRET")"; echo "$SECRET"; ls -l /proc/$$/fd"#,
-    ));
+    let shown = succeeds(
+        &house,
+        start(r#"cat "$SECRET"; echo; stat -c %a "$SECRET" "$(dirname "$SECRET")"; echo "$SECRET"; ls -l /proc/$$/fd"#),
+    );
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(lines[..3], [credential(&house, slack, "accessToken").as_str(), "400", "700"]);
     assert!(Path::new(lines[3]).starts_with(place.path()), "{}", lines[3]);
@@ -234,7 +235,7 @@ fn a_file_on_tmpfs_is_private_and_goes_with_the_command_whose_end_is_ours() {
     let is_gone = || !fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "sleep");
     wait("the command to end too", || is_gone().then_some(()));
     assert_eq!(left(), 1);
-    succeeds(start("true"));
+    succeeds(&house, start("true"));
     assert_eq!(left(), 0);
     daemon.stop();
 }

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use crate::support::{House, OPEN};
+use crate::support::{House, OPEN, search};
 
 /// What these tests call Tray's agent: one by its real name would be every test's.
 const AGENT: &str = "agent-of-one-test";
@@ -48,7 +48,7 @@ impl ControlGroup {
 
     fn trayvault(&self, house: &House, arguments: &[&str]) -> Output {
         let program = Path::new(env!("CARGO_BIN_EXE_trayvault"));
-        self.command(house, program).args(arguments).output().expect("the program runs")
+        house.output(self.command(house, program).args(arguments), search::tells_secrets(arguments))
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{House, OPEN};
+use crate::support::{CANARY, House, OPEN};
 
 const INTENT: &str = "0191d1a0-0000-4000-8000-000000000007";
 const AUTHENTICATION: &str = "0191d1a0-0000-4000-8000-000000000009";
@@ -58,7 +58,7 @@ fn a_rejected_document_takes_the_right_to_read_everything_which_the_guard_denies
     for rules in [part, guarded] {
         let house = House::ready(&rules);
         let daemon = house.daemon();
-        house.private("drop/rejected/acme.json", "s3cr3t-canary");
+        house.private("drop/rejected/acme.json", CANARY);
         let error = house.fails(&["ingest", "show", "acme.json"], 77);
         assert!(error.starts_with("error: not allowed; the audit log says why"), "{error}");
         assert_eq!(recorded(&house, "ingest.open")["outcome"], "refused");

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 use trayvault::emulator::{Account, AuthenticationView, Call, Fault, FaultKind};
 
-use crate::support::{House, OPEN};
+use crate::support::{CANARY, House, OPEN};
 
 fn slack(name: &str, token: &str) -> Value {
     json!({
         "version": 1, "action": "create", "name": name, "user": { "externalUserId": "acme-1" },
         "service": { "name": "slack", "version": 2 }, "environment": "Production",
-        "credentials": { "accessToken": token },
+        "credentials": { "accessToken": format!("{CANARY}-{token}") },
     })
 }
 
@@ -26,7 +26,7 @@ fn a_create_goes_upstream_once_and_leaves_a_receipt() {
     let receipt = daemon.outcome("done/a.json.receipt.json");
     let made = named(&house, "Dropped");
     assert_eq!(made.len(), 1);
-    assert_eq!(made[0].credentials, json!({ "accessToken": "t-1" }));
+    assert_eq!(made[0].credentials, json!({ "accessToken": format!("{CANARY}-t-1") }));
     assert_eq!(
         (&receipt["outcome"], &receipt["authenticationId"]),
         (&"created".into(), &made[0].id.to_string().into())
@@ -126,7 +126,7 @@ fn a_pull_that_an_update_has_overtaken_does_not_bring_the_old_secret_back() {
         daemon.wait("the pull", || (house.world().requests(Call::FullRead) == 1).then_some(()));
         let whole = json!({
             "version": 1, "action": "update", "authenticationId": before.id, "name": "Updated",
-            "userData": {}, "credentials": { "accessToken": "new-secret" }, "scopes": [],
+            "userData": {}, "credentials": { "accessToken": CANARY }, "scopes": [],
         });
         house.drop_file("update.json", &whole);
         daemon.outcome("done/update.json.receipt.json");
@@ -136,7 +136,7 @@ fn a_pull_that_an_update_has_overtaken_does_not_bring_the_old_secret_back() {
         let fresh = status == 200 && answer["stale"] == false;
         fresh.then_some(answer)
     });
-    assert_eq!(full["authentication"]["credentials"]["accessToken"], "new-secret");
+    assert_eq!(full["authentication"]["credentials"]["accessToken"], CANARY);
     daemon.stop();
 }
 
@@ -148,13 +148,13 @@ fn a_part_is_merged_with_what_tray_has() {
     house.sync();
     let part = json!({
         "version": 1, "action": "update", "authenticationId": before.id,
-        "credentials": { "access_token": "replaced" },
+        "credentials": { "access_token": CANARY },
     });
     house.drop_file("part.json", &part);
     assert_eq!(daemon.outcome("done/part.json.receipt.json")["outcome"], "updated");
     let after = house.world().authentication(before.id).expect("it is there");
     let mut expected = before.credentials.clone();
-    expected["access_token"] = "replaced".into();
+    expected["access_token"] = CANARY.into();
     assert_eq!((after.credentials, after.name, after.user_data), (expected, before.name, before.user_data));
     daemon.stop();
 }
@@ -167,7 +167,7 @@ fn a_part_is_refused_where_no_rule_permits_a_full_read() {
     house.sync();
     let part = json!({
         "version": 1, "action": "update", "authenticationId": before.id,
-        "credentials": { "access_token": "replaced" },
+        "credentials": { "access_token": CANARY },
     });
     house.drop_file("part.json", &part);
     let reason = daemon.outcome("rejected/part.json.reason.json");
@@ -184,11 +184,11 @@ fn an_upsert_creates_then_updates() {
     document["action"] = "upsert".into();
     house.drop_file("one.json", &document);
     assert_eq!(daemon.outcome("done/one.json.receipt.json")["outcome"], "created");
-    document["credentials"]["accessToken"] = "second".into();
+    document["credentials"]["accessToken"] = CANARY.into();
     house.drop_file("two.json", &document);
     assert_eq!(daemon.outcome("done/two.json.receipt.json")["outcome"], "updated");
     let made = named(&house, "Upserted");
-    assert_eq!((made.len(), &made[0].credentials["accessToken"]), (1, &"second".into()));
+    assert_eq!((made.len(), &made[0].credentials["accessToken"]), (1, &CANARY.into()));
     daemon.stop();
 }
 
@@ -212,7 +212,7 @@ fn what_breaks_the_services_schema_is_rejected_by_pointer_and_kept() {
     let document = json!({
         "version": 1, "action": "create", "name": "Half", "user": { "externalUserId": "acme-1" },
         "service": { "name": "netsuite", "version": 1 }, "environment": "Production",
-        "credentials": { "tokenId": "canary" },
+        "credentials": { "tokenId": CANARY },
     });
     house.drop_file("half.json", &document);
     let reason = daemon.outcome("rejected/half.json.reason.json");
@@ -230,7 +230,7 @@ fn an_unknown_key_is_named_and_no_value_is() {
     let house = House::ready(OPEN);
     let mut daemon = house.daemon();
     let mut document = slack("Dropped", "canary");
-    document["credentialz"] = "canary".into();
+    document["credentialz"] = CANARY.into();
     house.drop_file("typo.json", &document);
     let reason = daemon.outcome("rejected/typo.json.reason.json").to_string();
     assert!(reason.contains("credentialz") && !reason.contains("canary"), "{reason}");

@@ -6,7 +6,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
 use trayvault::emulator::{Alteration, Call, Fault, FaultKind};
 
-use crate::support::{Daemon, House, OPEN};
+use crate::support::{CANARY, Daemon, House, OPEN};
 
 fn entries(house: &House, action: &str) -> Vec<Value> {
     let log = fs::read_to_string(house.path("state/audit/audit.jsonl")).expect("a log");
@@ -164,7 +164,7 @@ fn ingest(house: &House, daemon: &mut Daemon<'_>, name: &str) {
     let document = serde_json::json!({
         "version": 1, "action": "create", "name": name, "user": { "externalUserId": "acme-1" },
         "service": { "name": "slack", "version": 2 }, "environment": "Production",
-        "credentials": { "accessToken": format!("xoxb-{name}") },
+        "credentials": { "accessToken": format!("{CANARY}-{name}") },
     });
     house.drop_file(&format!("{name}.json"), &document);
     daemon.outcome(&format!("done/{name}.json.receipt.json"));
@@ -396,7 +396,7 @@ fn a_row_of_another_type_stops_no_other() {
         let document = serde_json::json!({
             "version": 1, "action": "create", "name": name, "user": { "externalUserId": "acme-1" },
             "service": { "name": "slack", "version": 2 }, "environment": "Production",
-            "credentials": { "accessToken": format!("xoxb-{name}") },
+            "credentials": { "accessToken": format!("{CANARY}-{name}") },
         });
         house.drop_file(&format!("{name}.json"), &document);
         let pending = if name == "one" { 1 } else { 2 };

@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::Write,
-    process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -15,7 +14,7 @@ use trayvault::{
     vault::{Locked, UnlockKey},
 };
 
-use crate::support::{House, OPEN};
+use crate::support::{CANARY, House, OPEN};
 
 fn entries(house: &House, action: &str) -> Vec<Value> {
     let log = fs::read_to_string(house.path("state/audit/audit.jsonl")).expect("a log");
@@ -203,7 +202,7 @@ fn locked_the_daemon_answers_status_and_refuses_secrets_until_it_is_unlocked() {
     let document = serde_json::json!({
         "version": 1, "action": "create", "name": "Later", "user": { "externalUserId": "acme-1" },
         "service": { "name": "slack", "version": 2 }, "environment": "Production",
-        "credentials": { "accessToken": "xoxb-later" },
+        "credentials": { "accessToken": CANARY },
     });
     house.drop_file("later.json", &document);
     std::thread::sleep(Duration::from_millis(300));
@@ -356,26 +355,6 @@ fn killed_again_and_again_a_rotation_loses_nothing() {
     house.succeeds(&["audit", "verify"]);
 }
 
-/// As at a terminal: script(1) gives the program one of its own, and types what it is told to.
-fn at_a_terminal(house: &House, command: &str, typed: &str) -> (Option<i32>, String) {
-    let program = env!("CARGO_BIN_EXE_trayvault");
-    let mut child = Command::new("script")
-        .args(["--quiet", "--return", "--command", &format!("{program} {command}"), "/dev/null"])
-        .env("TRAYVAULT_CONFIG", house.path("trayvault.toml"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("script, of util-linux");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    for line in typed.lines() {
-        // It reads what is typed before it asks too, but then the terminal has echoed it already.
-        std::thread::sleep(Duration::from_millis(700));
-        stdin.write_all(format!("{line}\n").as_bytes()).expect("typed");
-    }
-    let output = child.wait_with_output().expect("it ends");
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 #[test]
 fn an_interactive_start_asks_on_the_terminal_without_echo() {
     let house = House::new(OPEN);
@@ -385,16 +364,16 @@ fn an_interactive_start_asks_on_the_terminal_without_echo() {
         text.lines().map(|line| if line.starts_with("vault.unlock") { "vault.unlock = \"prompt\"" } else { line });
     fs::write(&path, lines.collect::<Vec<_>>().join("\n")).expect("a configuration");
     assert!(house.fails(&["init"], 78).contains("hint: set vault.unlock to a file or a credential"));
-    let (code, said) = at_a_terminal(&house, "init", "open sesame\nopen sesame\n");
+    let (code, said) = house.at_a_terminal("init", &format!("{CANARY}\n{CANARY}\n"));
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("New passphrase:") && said.contains("made the vault"), "{said}");
-    assert!(!said.contains("sesame"), "{said}");
+    assert!(!said.contains(CANARY), "{said}");
 
-    let (code, said) = at_a_terminal(&house, "run", "open sesam\n");
+    let (code, said) = house.at_a_terminal("run", &format!("{CANARY} not\n"));
     assert_eq!(code, Some(65), "{said}");
     assert!(said.contains("Passphrase of the vault:") && said.contains("no key slot opens"), "{said}");
-    assert!(!said.contains("sesam"), "{said}");
-    let (code, said) = at_a_terminal(&house, "audit verify", "open sesame\n");
+    assert!(!said.contains(CANARY), "{said}");
+    let (code, said) = house.at_a_terminal("audit verify", &format!("{CANARY}\n"));
     assert_eq!(code, Some(0), "{said}");
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use trayvault::emulator::{Account, Call, Fault, FaultKind, NewAuthentication};
 
 use self::witness::{Witness, document};
-use crate::support::{Daemon, House, OPEN};
+use crate::support::{CANARY, Daemon, House, OPEN};
 
 fn rules() -> String {
     OPEN.replace("\"sync\"", "\"status\", \"sync\", \"refresh\"")
@@ -18,7 +18,7 @@ fn create(name: &str) -> Value {
     json!({
         "version": 1, "action": "create", "name": name, "user": { "externalUserId": "acme-1" },
         "service": { "name": "slack", "version": 2 }, "environment": "Production",
-        "credentials": { "accessToken": "x" },
+        "credentials": { "accessToken": CANARY },
     })
 }
 
@@ -188,7 +188,7 @@ fn documents<'a>(witness: &mut Witness<'_>, house: &'a House, mut daemon: Daemon
 
     let accepted = (200, "accepted".to_owned());
     daemon.wait("Tray to be asked again", || (plan(witness, &create("Planned")) == accepted).then_some(()));
-    let change = json!({ "version": 1, "action": "update", "authenticationId": house.upstream("slack").id, "credentials": { "accessToken": "y" } });
+    let change = json!({ "version": 1, "action": "update", "authenticationId": house.upstream("slack").id, "credentials": { "accessToken": format!("{CANARY} new") } });
     assert_eq!(plan(witness, &change), accepted);
     assert_eq!(plan(witness, &json!({ "version": 1 })), (200, "rejected".to_owned()));
     assert_eq!(witness.ask("POST", "/v1/ingest/plan", "", &vec![b' '; 65_537]).status, 413);

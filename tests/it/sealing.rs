@@ -13,9 +13,9 @@ use trayvault::{
     vault::{Keyring, Locked, UnlockKey},
 };
 
-use crate::support::{House, OPEN};
+use crate::support::{CANARY, House, OPEN};
 
-const DOCUMENT: &str = r#"{ "version": 1, "credentials": { "token": "s3cr3t-canary" } }"#;
+const DOCUMENT: &str = r#"{ "version": 1, "credentials": { "token": "sk-emu-canary-5d20c7e81f6b4a93" } }"#;
 
 /// The vault's keys, as the daemon has them.
 fn keyring(house: &House) -> std::sync::Arc<Keyring> {
@@ -98,9 +98,10 @@ fn what_is_dropped_lies_sealed_in_the_drop_directory_alone() {
     assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o7777, 0o600);
     assert!(names(&house.path("drop/tmp")).is_empty());
     fs::remove_file(source).expect("a file");
+    assert!(DOCUMENT.contains(CANARY));
     for file in house.files() {
         let content = fs::read(&file).expect("a file");
-        assert!(!content.windows(13).any(|bytes| bytes == b"s3cr3t-canary"), "{}", file.display());
+        assert!(!content.windows(CANARY.len()).any(|bytes| bytes == CANARY.as_bytes()), "{}", file.display());
     }
 }
 

@@ -1,4 +1,11 @@
-//! A house for each test: the emulator, a temporary directory with a configuration, and daemons on it.
+//! A house for each test: the emulator, a temporary directory with a configuration, and daemons on it. When it is left,
+//! all that came out of the program is searched for secrets.
+
+// For the crash tests this file is in another directory.
+#[path = "support/captures.rs"]
+mod captures;
+#[path = "support/search.rs"]
+pub(crate) mod search;
 
 use std::{
     fs::{self, File},
@@ -25,6 +32,9 @@ use trayvault::{
     socket::{self, ClientError},
 };
 
+use self::captures::Captures;
+pub(crate) use self::search::CANARY;
+
 /// How long anything may take that is waited for. Reached only by a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -43,7 +53,10 @@ grants = ["metadata", "read", "sync", "ingest", "manage"]
 pub(crate) struct House {
     runtime: Runtime,
     emulator: Option<Emulator>,
+    /// What it holds, also when it is stopped.
+    world: World,
     directory: TempDir,
+    captures: Captures,
 }
 
 impl House {
@@ -55,7 +68,13 @@ impl House {
     pub(crate) fn with(config: emulator::Config, rules: &str) -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let emulator = runtime.block_on(Emulator::start(config)).expect("an emulator");
-        let house = Self { runtime, emulator: Some(emulator), directory: tempfile::tempdir().expect("a directory") };
+        let house = Self {
+            runtime,
+            world: emulator.world(),
+            emulator: Some(emulator),
+            directory: tempfile::tempdir().expect("a directory"),
+            captures: Captures::default(),
+        };
         let tokens = house.emulator().tokens();
         house.private("master.token", &tokens.master);
         house.private("api-user.token", &tokens.api_user);
@@ -103,7 +122,7 @@ impl House {
     }
 
     pub(crate) fn world(&self) -> World {
-        self.emulator().world()
+        self.world.clone()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -112,7 +131,8 @@ impl House {
 
     /// Makes a file that nobody else may read.
     pub(crate) fn private(&self, name: &str, content: &str) {
-        let path = self.path(name);
+        // What a test puts into the state directory is a copy of what was there.
+        let path = if name.starts_with("state/") { self.path(name) } else { self.given(name) };
         // Anew, so that a test may change it.
         let _ = fs::remove_file(&path);
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).expect("a file");
@@ -137,7 +157,7 @@ impl House {
     }
 
     pub(crate) fn run_program(&self, program: &Path, arguments: &[&str]) -> Output {
-        self.command(program).args(arguments).output().expect("the program runs")
+        self.output(self.command(program).args(arguments), search::tells_secrets(arguments))
     }
 
     /// Runs a command to its end, with something on its standard input.
@@ -149,14 +169,17 @@ impl House {
         std::thread::scope(|scope| {
             // It may fail before it reads, or write before it has read all.
             scope.spawn(move || drop(stdin.write_all(input)));
-            child.wait_with_output().expect("the program ends")
+            let output = child.wait_with_output().expect("the program ends");
+            self.said(arguments[0], search::tells_secrets(arguments), &output);
+            output
         })
     }
 
     /// Starts a command and does not wait for it.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_trayvault")));
-        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program runs")
+        command.args(arguments).stdout(Stdio::null()).stderr(self.append("spawned.err"));
+        command.spawn().expect("the program runs")
     }
 
     /// A program as it is run here.
@@ -208,21 +231,24 @@ impl House {
 
     /// Starts a daemon that may well not get far.
     pub(crate) fn starting_daemon(&self, arguments: &[&str]) -> Daemon<'_> {
-        let log = File::options().create(true).append(true).open(self.path("daemon.log")).expect("a log");
         let child = self
             .command(Path::new(env!("CARGO_BIN_EXE_trayvault")))
             .arg("run")
             .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(log)
+            .stdout(self.append("daemon.out"))
+            .stderr(self.append("daemon.log"))
             .spawn()
             .expect("the program runs");
         Daemon { house: self, child }
     }
 
+    fn append(&self, name: &str) -> File {
+        File::options().create(true).append(true).open(self.path(name)).expect("a log")
+    }
+
     /// Starts a daemon as systemd does with sockets that it has made: handed over by these names, or without any.
     pub(crate) fn socket_activated_daemon(&self, sockets: [OwnedFd; 2], names: Option<&str>) -> Daemon<'_> {
-        let log = File::options().create(true).append(true).open(self.path("daemon.log")).expect("a log");
+        let log = self.append("daemon.log");
         let [third, fourth] = sockets;
         let mut command = self.command(Path::new("/bin/sh"));
         command.args(["-c", "exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_PID=$$ exec \"$0\" run"]);
@@ -273,6 +299,7 @@ impl House {
     ) -> Result<(StatusCode, Value), ClientError> {
         let socket = self.path("run/api.sock");
         let answer = self.runtime.block_on(socket::request(&socket, method, path, body))?;
+        self.keep(path, &answer);
         Ok((answer.status, serde_json::from_slice(answer.body.expose_secret()).expect("JSON")))
     }
 
@@ -281,6 +308,7 @@ impl House {
     pub(crate) fn text(&self, path: &str) -> String {
         let answer = self.runtime.block_on(socket::request(&self.path("run/api.sock"), Method::GET, path, None));
         let answer = answer.expect("an answer");
+        self.keep(path, &answer);
         assert_eq!(answer.status, StatusCode::OK, "{path}");
         String::from_utf8(answer.body.expose_secret().to_vec()).expect("text")
     }
@@ -292,6 +320,8 @@ impl House {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("text");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let word = |text: &str| text.split(' ').nth(1).unwrap_or_default().to_owned();
+        self.answered(&word(request), word(head).parse().expect("a status"), answer.as_bytes());
         (head.to_owned(), body.to_owned())
     }
 
@@ -335,6 +365,7 @@ impl House {
     pub(crate) fn drop_file(&self, name: &str, document: &Value) {
         let draft = format!("drop/.{name}");
         self.private(&draft, &document.to_string());
+        self.given(&format!("drop/{name}"));
         fs::rename(self.path(&draft), self.path(&format!("drop/{name}"))).expect("a rename");
     }
 }

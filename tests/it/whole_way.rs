@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{House, OPEN};
+use crate::support::{CANARY, House, OPEN};
 
 #[test]
 fn a_new_user_gets_from_init_to_a_verified_audit_log() {
@@ -27,7 +27,7 @@ fn a_new_user_gets_from_init_to_a_verified_audit_log() {
     let document = json!({
         "version": 1, "action": "create", "name": "Acme Slack", "user": { "externalUserId": "acme-1" },
         "service": { "name": "slack", "version": 2 }, "environment": "Production",
-        "credentials": { "accessToken": "dropped-by-hand" },
+        "credentials": { "accessToken": CANARY },
     });
     house.drop_file("slack.json", &document);
     let created =
@@ -37,7 +37,7 @@ fn a_new_user_gets_from_init_to_a_verified_audit_log() {
         let (status, answer) = house.get(&format!("/v1/authentications/{created}/full"));
         (status == 200).then_some(answer)
     });
-    assert_eq!(full["authentication"]["credentials"]["accessToken"], "dropped-by-hand");
+    assert_eq!(full["authentication"]["credentials"]["accessToken"], CANARY);
 
     assert!(house.succeeds(&["audit", "verify"]).starts_with("the audit log is intact: "));
     daemon.stop();

@@ -7,7 +7,7 @@ use serde_json::json;
 use trayvault::emulator::{Account, Alteration, Call, Fault, FaultKind, NewAuthentication};
 use uuid::Uuid;
 
-use crate::support::{House, OPEN};
+use crate::support::{CANARY, House, OPEN};
 
 /// Everybody may have everything refreshed too.
 fn open() -> String {
@@ -432,7 +432,7 @@ fn the_list_of_one_owner_is_not_read_for_each_of_many_files() {
     for number in 0..FILES {
         let create = json!({
             "version": 1, "action": "create", "user": { "externalUserId": "acme-1" }, "name": format!("Number {number}"),
-            "service": { "name": "slack", "version": 2 }, "environment": "Production", "credentials": { "accessToken": "x" },
+            "service": { "name": "slack", "version": 2 }, "environment": "Production", "credentials": { "accessToken": CANARY },
         });
         house.drop_file(&format!("{number}.json"), &create);
     }

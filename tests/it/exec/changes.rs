@@ -34,7 +34,7 @@ fn a_changed_value_restarts_the_command_with_it_and_its_own_end_is_the_end() {
         &file("--file", "SECRET", slack, "/credentials/accessToken"),
         &file("--tmpfs-file", "ON_DISK", slack, "/credentials/accessToken"),
     ]);
-    let (log, go) = (house.path("log"), house.path("go"));
+    let (log, go) = (house.given("log"), house.path("go"));
     let script = format!(
         r#"echo "$TOKEN $(cat "$SECRET") $(cat "$ON_DISK") $$" >> {log}; trap 'echo ended >> {log}; exit 1' TERM
         while ! [ -e {go} ]; do sleep 0.05; done; exit 4"#,
@@ -107,7 +107,7 @@ fn a_file_on_tmpfs_is_replaced_and_the_command_told() {
         &["--signal-on-change".to_owned(), "HUP".to_owned()],
         &file("--tmpfs-file", "SECRET", slack, "/credentials/accessToken"),
     ]);
-    let log = house.path("log");
+    let log = house.given("log");
     let script = format!(
         r#"show() {{ echo "$(cat "$SECRET") $$" >> {log}; }}; trap show HUP; show; while :; do sleep 0.05; done"#,
         log = log.display()
@@ -132,7 +132,7 @@ fn without_the_daemon_the_command_goes_on_and_is_restarted_once_the_change_is_kn
     let slack = house.upstream("slack").id;
     let before = credential(&house, slack, "accessToken");
     let options = options(&[&["--restart-on-change".to_owned()], &set("TOKEN", slack, "/credentials/accessToken")]);
-    let log = house.path("log");
+    let log = house.given("log");
     let script = format!("echo $TOKEN >> {}; while :; do sleep 0.05; done", log.display());
     let mut running = Running::new(&house, exec(&house, &options, &script));
     written(&log, |log| log.ends_with('\n'));
@@ -166,7 +166,7 @@ fn a_command_that_does_not_end_when_told_is_killed() {
     house.sync();
     let slack = house.upstream("slack").id;
     let options = options(&[&["--restart-on-change".to_owned()], &set("TOKEN", slack, "/credentials/accessToken")]);
-    let log = house.path("log");
+    let log = house.given("log");
     let script = format!("trap '' TERM; echo $TOKEN >> {}; while :; do sleep 0.05; done", log.display());
     let running = Running::new(&house, exec(&house, &options, &script));
     written(&log, |log| log.ends_with('\n'));

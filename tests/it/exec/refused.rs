@@ -14,7 +14,7 @@ use crate::support::{House, OPEN};
 /// The golden part of an error: what differs between runs taken out.
 #[track_caller]
 fn refusal(house: &House, command: &mut Command, code: i32, id: Uuid) -> String {
-    let Output { status, stderr, .. } = command.output().expect("the program runs");
+    let Output { status, stderr, .. } = house.output(command, true);
     let error = text(&stderr);
     assert_eq!(status.code(), Some(code), "{error}");
     let request = error.find("under request ").map(|at| error[at + 14..at + 50].to_owned());

@@ -82,6 +82,7 @@ impl<'a> Witness<'a> {
         let length = reply.headers.get("content-length").map_or(0, |length| length.parse().expect("a length"));
         reply.body.resize(length, 0);
         reader.read_exact(&mut reply.body).expect("a body");
+        self.house.answered(target, reply.status, &reply.body);
         self.check(method, target, &reply);
         reply
     }
@@ -96,6 +97,7 @@ impl<'a> Witness<'a> {
         let (mut missing, mut name): (BTreeSet<_>, _) = (names.iter().copied().collect(), String::new());
         for line in reader.lines() {
             let line = line.expect("a line");
+            self.house.answered("/v1/events", reply.status, line.as_bytes());
             if let Some(event) = line.strip_prefix("event: ") {
                 event.clone_into(&mut name);
             } else if let Some(data) = line.strip_prefix("data: ") {
