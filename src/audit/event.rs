@@ -346,3 +346,64 @@ impl Event {
         self
     }
 }
+
+#[cfg(test)]
+impl Action {
+    /// Every one.
+    pub(super) fn every() -> impl Iterator<Item = Self> {
+        std::iter::successors(Some(Self::Start), |action| action.following())
+    }
+
+    /// The one that is declared behind it, so that a new one is not forgotten.
+    fn following(self) -> Option<Self> {
+        match self {
+            Self::Start => Some(Self::Stop),
+            Self::Stop => Some(Self::Reload),
+            Self::Reload => Some(Self::BeginSegment),
+            Self::BeginSegment => Some(Self::RemoveSegments),
+            Self::RemoveSegments => Some(Self::Repair),
+            Self::Repair => Some(Self::CreateVault),
+            Self::CreateVault => Some(Self::Unlock),
+            Self::Unlock => Some(Self::Lock),
+            Self::Lock => Some(Self::AcceptRollback),
+            Self::AcceptRollback => Some(Self::Backup),
+            Self::Backup => Some(Self::Restore),
+            Self::Restore => Some(Self::AddSlot),
+            Self::AddSlot => Some(Self::RemoveSlot),
+            Self::RemoveSlot => Some(Self::Rotate),
+            Self::Rotate => Some(Self::Retire),
+            Self::Retire => Some(Self::Rebuild),
+            Self::Rebuild => Some(Self::SettleCache),
+            Self::SettleCache => Some(Self::MintToken),
+            Self::MintToken => Some(Self::CreateUser),
+            Self::CreateUser => Some(Self::VerifyWorkspace),
+            Self::VerifyWorkspace => Some(Self::Pull),
+            Self::Pull => Some(Self::RefusePrincipal),
+            Self::RefusePrincipal => Some(Self::Destroy),
+            Self::Destroy => Some(Self::Status),
+            Self::Status => Some(Self::List),
+            Self::List => Some(Self::Explain),
+            Self::Explain => Some(Self::Read),
+            Self::Read => Some(Self::LoadCredential),
+            Self::LoadCredential => Some(Self::Refresh),
+            Self::Refresh => Some(Self::RequestSync),
+            Self::RequestSync => Some(Self::ConfirmRemovals),
+            Self::ConfirmRemovals => Some(Self::Subscribe),
+            Self::Subscribe => Some(Self::ListRefusals),
+            Self::ListRefusals => Some(Self::Claim),
+            Self::Claim => Some(Self::Journal),
+            Self::Journal => Some(Self::Reject),
+            Self::Reject => Some(Self::Create),
+            Self::Create => Some(Self::Update),
+            Self::Update => Some(Self::Delete),
+            Self::Delete => Some(Self::Settle),
+            Self::Settle => Some(Self::ListDocuments),
+            Self::ListDocuments => Some(Self::PlanDocument),
+            Self::PlanDocument => Some(Self::OpenRejected),
+            Self::OpenRejected => Some(Self::RetryDocument),
+            Self::RetryDocument => Some(Self::AdoptDocument),
+            Self::AdoptDocument => Some(Self::DiscardDocument),
+            Self::DiscardDocument => None,
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The log as whoever verifies it meets it.
 
 mod chain;
+mod documents;
 mod edits;
 mod segments;
 
