@@ -21,8 +21,10 @@ use crate::{
 pub(super) const FORMAT: u32 = 1;
 const MANIFEST: &str = "manifest.json";
 const MAC: &str = "manifest.mac";
-/// The largest manifest, MAC or header that is read, in bytes.
+/// The largest MAC or header that is read, in bytes.
 pub(super) const SMALL: u64 = 64 * 1024;
+/// The largest manifest that is read, in bytes: it has some 200 for every segment of the audit log.
+const LARGEST_MANIFEST: u64 = 64 * 1024 * 1024;
 /// The members that every backup has, in the order in which they are archived; earlier segments of the audit log follow.
 const MEMBERS: [&str; 4] = [HEADER, audit::FILE_NAME, CACHE, JOURNAL];
 
@@ -93,8 +95,8 @@ pub(super) fn unpack(path: &Path, partial: &Partial) -> Result<Unpacked, BackupE
                 })?;
                 unpacked.members.push(Member { name, size, sha256: content.hex() });
             }
-            None if name == MANIFEST => unpacked.manifest = small(&mut entry).map_err(unreadable)?,
-            None if name == MAC => unpacked.mac = small(&mut entry).map_err(unreadable)?,
+            None if name == MANIFEST => unpacked.manifest = whole(&mut entry, LARGEST_MANIFEST).map_err(unreadable)?,
+            None if name == MAC => unpacked.mac = whole(&mut entry, SMALL).map_err(unreadable)?,
             None => return Err(wrong("it has a file in it that backups have not")),
         }
     }
@@ -109,9 +111,9 @@ fn is_member(name: &str) -> bool {
     MEMBERS.contains(&name) || audit::is_of_the_log(name)
 }
 
-fn small(entry: &mut impl Read) -> io::Result<Vec<u8>> {
+fn whole(entry: &mut impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    entry.take(SMALL).read_to_end(&mut content)?;
+    entry.take(limit).read_to_end(&mut content)?;
     Ok(content)
 }
 
