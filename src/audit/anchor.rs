@@ -40,7 +40,8 @@ impl Anchor {
         serde_json::to_string(&line).unwrap_or_else(|_| unreachable!("plain values")) + "\n"
     }
 
-    /// Those in a file that was written by [`Self::line`]. A last line without its end was cut off, and counts for nothing.
+    /// Those in a file that was written by [`Self::line`]. A line without its end was cut off, and counts
+    /// for nothing.
     ///
     /// # Errors
     /// Another line is none.
@@ -48,6 +49,8 @@ impl Anchor {
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole
             .lines()
+            // What a crash left of an object has no brace at its end.
+            .filter(|line| !line.starts_with('{') || line.ends_with('}'))
             .map(|line| {
                 let Line { seq, mac, .. } = serde_json::from_str(line).map_err(|_| AnchorError)?;
                 Ok(Self { sequence: seq, mac: unhex(mac.as_bytes()).ok_or(AnchorError)? })
@@ -90,6 +93,8 @@ mod tests {
         for wrong in ["", "42", "42:", "x:00", &anchor.to_string().to_uppercase()] {
             assert_eq!(wrong.parse::<Anchor>(), Err(AnchorError), "{wrong}");
         }
+        let torn = &line[..line.len() - 9];
+        assert_eq!(Anchor::parse_lines(&format!("{torn}\n{line}")), Ok(vec![anchor]));
         assert_eq!(Anchor::parse_lines("nothing\n"), Err(AnchorError));
     }
 }

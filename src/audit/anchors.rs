@@ -3,7 +3,7 @@
 use std::{
     fs::OpenOptions,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -78,8 +78,15 @@ fn write(config: &AnchorConfig, line: &str) -> bool {
 
 fn append(path: &Path, line: &str) -> io::Result<()> {
     let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(no_link).open(path)?;
-    file.write_all(line.as_bytes())?;
+    let mut file =
+        OpenOptions::new().read(true).append(true).create(true).mode(0o600).custom_flags(no_link).open(path)?;
+    let mut last = [b'\n'];
+    if let Some(at) = file.metadata()?.len().checked_sub(1) {
+        file.read_exact_at(&mut last, at)?;
+    }
+    // A line that was cut off stays one of its own.
+    let begin = if last == *b"\n" { "" } else { "\n" };
+    file.write_all(format!("{begin}{line}").as_bytes())?;
     file.sync_data()
 }
 

@@ -1,7 +1,7 @@
 //! Appends entries to the log, each chained to the one before.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -20,10 +20,11 @@ use super::{
     event::{Action, Event, Outcome},
     generations::Generations,
     mirror::Mirror,
-    queue::{Batch, Queue},
+    queue::Queue,
     rotate,
-    segment::{FILE_NAME, StubError},
+    segment::{self, FILE_NAME, Stub, StubError},
     tail::{Head, Link, Tail},
+    verify::MAC_LEN,
 };
 use crate::{
     clauses::clauses,
@@ -130,18 +131,48 @@ impl AuditLog {
         let log = Self::open_any(directory, key, config)?;
         if log.is_empty() {
             let reason = "the log was empty or not there: what was in it is lost";
-            log.record_synced(&Event::new(Action::Repair, Outcome::Failed).because(reason))?;
+            let lost = Event::new(Action::Repair, Outcome::Failed).because(reason);
+            match log.last_closed()? {
+                None => log.record_synced(&lost)?,
+                Some((sequence, mac)) => {
+                    let mut chain = log.chain();
+                    (chain.sequence, chain.mac, chain.first) = (sequence, mac, sequence + 1);
+                    let begins = Event::new(Action::BeginSegment, Outcome::Done);
+                    let file = log.append_noting(&mut chain, &[begins, lost])?;
+                    file.sync_data().map_err(|source| log.unwritable(source))?;
+                }
+            }
         }
         Ok(log)
+    }
+
+    /// Where what is left of the log ends, if the segment that grows is not: numbers that were given are not given again.
+    fn last_closed(&self) -> Result<Option<(u64, [u8; MAC_LEN])>, AuditError> {
+        let directory = &self.0.directory;
+        let Some(last) = segment::closed(directory).map_err(|source| self.unwritable(source))?.pop() else {
+            let stub = Stub::read(directory, self.0.scribe.key())?;
+            return Ok(stub.and_then(|stub| Some((stub.last, stub.mac()?))));
+        };
+        let tail =
+            File::open(&last.path).and_then(|file| Tail::read(&file)).map_err(|source| self.unwritable(source))?;
+        let link = tail.last_lines.as_ref().and_then(|lines| self.0.scribe.link(lines));
+        link.map(|link| Some((link.sequence, link.mac))).ok_or(AuditError::Foreign(last.path))
     }
 
     fn open_any(directory: &Path, key: Key, config: Config) -> Result<Self, AuditError> {
         let path = directory.join(FILE_NAME);
         let unwritable = |source| AuditError::Unwritable { path: path.clone(), source };
         let scribe = Scribe::new(key, config.identifiers);
-        rotate::go_on(directory, &scribe).map_err(unwritable)?;
-        let file = Arc::new(open_private(&path)?);
-        let alone = Alone::with(&file).map_err(unwritable)?;
+        let (file, alone) = loop {
+            rotate::go_on(directory, &scribe).map_err(unwritable)?;
+            let file = Arc::new(open_private(&path)?);
+            let alone = Alone::with(&file).map_err(unwritable)?;
+            // Another process may have put the next segment in its place meanwhile.
+            let ours = file.metadata().map_err(unwritable)?;
+            if std::fs::symlink_metadata(&path).is_ok_and(|there| is_same_file(&there, &ours)) {
+                break (file, alone);
+            }
+        };
         let tail = Tail::read(&file).map_err(unwritable)?;
         let link = match &tail.last_lines {
             None => Link::default(),
@@ -200,13 +231,12 @@ impl AuditLog {
         loop {
             // Others who are being answered get as far as this.
             yield_now().await;
+            if self.write_waiting_if_free() {
+                // Where it was not among them, another has taken it, and syncs it still.
+                return written.wait().await.clone();
+            }
             if let Some(written) = written.get() {
                 return written.clone();
-            }
-            if let Some(chain) = self.try_chain() {
-                self.write_waiting(chain);
-                self.remove_old();
-                // Not so where another has taken them and syncs them still.
             }
         }
     }
@@ -281,12 +311,18 @@ impl AuditLog {
     }
 
     fn write_waiting(&self, mut chain: MutexGuard<'_, Chain>) {
-        let Some(Batch { entries, written }) = self.0.queue.take() else { return };
-        let batch = self.append_noting(&mut chain, &entries);
+        let Some(batch) = self.0.queue.take() else { return };
+        let written = self.append_noting(&mut chain, &batch.entries);
         drop(chain);
-        let batch = batch.and_then(|file| self.sync_if_all_are(&file)).map_err(Arc::new);
-        // It is empty: whoever takes the batch is the only one who fills it.
-        let _ = written.set(batch);
+        batch.is_written(written.and_then(|file| self.sync_if_all_are(&file)).map_err(Arc::new));
+    }
+
+    /// Whether nobody else was writing: nothing that came before this is left in the queue then.
+    fn write_waiting_if_free(&self) -> bool {
+        let Some(chain) = self.try_chain() else { return false };
+        self.write_waiting(chain);
+        self.remove_old();
+        true
     }
 
     fn append_noting(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
@@ -338,7 +374,13 @@ impl AuditLog {
     /// may have begun a new segment.
     fn take_turn(&self, chain: &mut Chain) -> Result<Alone, AuditError> {
         loop {
-            let alone = Alone::with(&chain.file).map_err(|source| self.unwritable(source))?;
+            let mut alone = Alone::with(&chain.file).map_err(|source| self.unwritable(source))?;
+            if !self.0.path.try_exists().map_err(|source| self.unwritable(source))? {
+                // Another process may have died as it began a new segment.
+                drop(alone);
+                rotate::go_on(&self.0.directory, &self.0.scribe).map_err(|source| self.unwritable(source))?;
+                alone = Alone::with(&chain.file).map_err(|source| self.unwritable(source))?;
+            }
             if self.catch_up(chain)? && !self.rotate_if_due(chain) {
                 return Ok(alone);
             }
@@ -350,7 +392,7 @@ impl AuditLog {
     fn catch_up(&self, chain: &mut Chain) -> Result<bool, AuditError> {
         let found = chain.file.metadata().map_err(|source| self.unwritable(source))?;
         let there = std::fs::symlink_metadata(&self.0.path).map_err(|_| AuditError::Cut(self.0.path.clone()))?;
-        if (there.dev(), there.ino()) != (found.dev(), found.ino()) {
+        if !is_same_file(&there, &found) {
             let file = Arc::new(open_private(&self.0.path)?);
             let Some(Head { first, time }) = Head::read(&file).map_err(|source| self.unwritable(source))? else {
                 return Err(AuditError::Foreign(self.0.path.clone()));
@@ -385,4 +427,8 @@ impl AuditLog {
     pub(super) fn unwritable(&self, source: io::Error) -> AuditError {
         AuditError::Unwritable { path: self.0.path.clone(), source }
     }
+}
+
+fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }

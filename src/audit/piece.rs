@@ -11,6 +11,9 @@ use crate::crypto::Macs;
 /// How much is read behind a piece for its last line, at first, in bytes.
 const OVERHANG: u64 = 16 * 1024;
 
+/// What is longer than this, in bytes, is no entry.
+const LONGEST: u64 = 1024 * 1024;
+
 pub(super) struct Piece {
     pub(super) start: u64,
     pub(super) end: u64,
@@ -70,6 +73,7 @@ pub(super) fn check(macs: &Macs, file: &File, piece: &Piece, anchors: &[Anchor])
         let rest = &text[at..];
         let line = rest.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
         match Line::read(line) {
+            Err(Fault::Torn) if from + (text.len() as u64) < piece.len => checked.fault = Some(Fault::NotAnEntry),
             Err(fault) => checked.fault = Some(fault),
             Ok(line) => {
                 checked.first.get_or_insert(line.sequence);
@@ -102,10 +106,10 @@ fn read(file: &File, from: u64, piece: &Piece) -> io::Result<Vec<u8>> {
         file.read_exact_at(&mut text, from)?;
         let end = usize::try_from(piece.end - from).map_err(io::Error::other)?;
         // A line end at or behind the last byte of the piece ends the last line that begins in it.
-        if to == piece.len || text[end - 1..].contains(&b'\n') {
+        if to == piece.len || to - piece.end >= LONGEST || text[end - 1..].contains(&b'\n') {
             return Ok(text);
         }
-        to = to.saturating_add(piece.end - piece.start).min(piece.len);
+        to = piece.end.saturating_add(LONGEST).min(piece.len);
     }
 }
 

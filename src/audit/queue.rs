@@ -1,11 +1,16 @@
 //! Entries that wait to be written in one piece.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use super::{event::Event, log::AuditError};
+use tokio::sync::SetOnce;
+
+use super::{event::Event, log::AuditError, segment::FILE_NAME};
 
 /// What became of a batch, once it is known.
-pub(super) type Written = Arc<OnceLock<Result<(), Arc<AuditError>>>>;
+pub(super) type Written = Arc<SetOnce<Result<(), Arc<AuditError>>>>;
 
 /// Those that came since the last batch was taken.
 #[derive(Default)]
@@ -14,7 +19,24 @@ pub(super) struct Queue(Mutex<Batch>);
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) entries: Vec<Event>,
-    pub(super) written: Written,
+    written: Written,
+}
+
+impl Batch {
+    pub(super) fn is_written(&self, written: Result<(), Arc<AuditError>>) {
+        // It is empty: whoever takes the batch is the only one who fills it.
+        let _ = self.written.set(written);
+    }
+}
+
+impl Drop for Batch {
+    /// Where whoever took it has panicked, nobody may wait for ever.
+    fn drop(&mut self) {
+        if !self.entries.is_empty() && !self.written.initialized() {
+            let source = io::Error::other("what wrote it ended early");
+            self.is_written(Err(Arc::new(AuditError::Unwritable { path: FILE_NAME.into(), source })));
+        }
+    }
 }
 
 impl Queue {

@@ -1,7 +1,6 @@
 //! Reading entries: all that the log has, and only as long as they are as they were written.
 
 use std::{
-    fs::File,
     io::{self, BufRead, BufReader},
     path::Path,
 };
@@ -11,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     piece::Line,
-    segment::{self, FILE_NAME, Stub},
-    verify::{Fault, MAC_LEN, Place, VerifyError},
+    segment::FILE_NAME,
+    verify::{Fault, MAC_LEN, Open, Place, VerifyError, open_all},
 };
 use crate::{crypto::with_macs, secret::Key};
 
@@ -79,16 +78,12 @@ pub fn read<E: From<VerifyError>>(
     mut each: impl FnMut(Record) -> Result<(), E>,
 ) -> Result<Option<(Place, Fault)>, E> {
     let failed = |error: io::Error| E::from(error.into());
-    let stub = Stub::read(directory, key).map_err(|error| E::from(error.into()))?;
+    let (stub, files) = open_all(key, directory)?;
     let removed = stub.as_ref().map_or(0, |stub| stub.last);
-    let closed = segment::closed(directory).map_err(failed)?;
-    let mut paths: Vec<_> =
-        closed.into_iter().filter(|closed| closed.first > removed).map(|closed| closed.path).collect();
-    paths.push(directory.join(FILE_NAME));
     let (mut previous, mut last) = (stub.map_or(Some([0; MAC_LEN]), |stub| stub.mac()), removed);
-    for path in paths {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut file = BufReader::new(File::open(&path).map_err(failed)?);
+    let grows = files.last().is_some_and(|file| file.name == FILE_NAME);
+    for Open { name, file, .. } in files {
+        let mut file = BufReader::new(file);
         let (mut text, mut number) = (Vec::new(), 0);
         loop {
             text.clear();
@@ -111,5 +106,6 @@ pub fn read<E: From<VerifyError>>(
             each(record)?;
         }
     }
-    Ok(None)
+    let gone = || (Place { file: FILE_NAME.to_owned(), line: 1, sequence: last + 1 }, Fault::Empty);
+    Ok((!grows).then(gone))
 }

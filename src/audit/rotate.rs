@@ -1,18 +1,17 @@
 //! From one segment to the next, and the end of old ones.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io,
     os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
-    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    chain::Chain,
+    chain::{Alone, Chain},
     entry::Scribe,
     event::{Action, Event, Outcome},
     log::{AuditError, AuditLog},
@@ -24,25 +23,23 @@ use crate::{
     system::files::{open_private, remove_if_there, sync_directory},
 };
 
-/// How often, and after which pause, a move is looked at again before it is taken for one that was cut off.
-const TRIES: usize = 5;
-const PAUSE: Duration = Duration::from_millis(20);
-
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Ends a move to a new segment that a crash cut off. The new one is whole before the old one loses its name: where there is
 /// no log under its name, and one that goes on behind the last segment, that was under way.
 pub(super) fn go_on(directory: &Path, scribe: &Scribe) -> io::Result<()> {
     let (path, next) = (directory.join(FILE_NAME), directory.join(NEXT_NAME));
-    for _ in 0..TRIES {
-        // Cut off before the old one lost its name, nothing counts on the new one.
-        if path.try_exists()? || !next.try_exists()? {
-            return Ok(());
-        }
-        // Another process may be between the two renames.
-        std::thread::sleep(PAUSE);
+    let is_cut_off = || Ok::<_, io::Error>(!path.try_exists()? && next.try_exists()?);
+    // Cut off before the old one lost its name, nothing counts on the new one.
+    if !is_cut_off()? {
+        return Ok(());
     }
     let Some(last) = segment::closed(directory)?.pop() else { return Ok(()) };
+    // Whoever is between the two renames has the lock on the one that is closed.
+    let _alone = Alone::with(&Arc::new(File::open(&last.path)?))?;
+    if !is_cut_off()? {
+        return Ok(());
+    }
     let links = |path: &Path| -> io::Result<Option<Link>> {
         Ok(Tail::read(&File::open(path)?)?.last_lines.as_ref().and_then(|lines| scribe.link(lines)))
     };
@@ -94,7 +91,12 @@ impl AuditLog {
             let _ = fs::rename(&closed, &self.0.path);
             unwritable(error)
         })?;
-        sync_directory(directory)?;
+        sync_directory(directory).inspect_err(|_| {
+            // The chain stays where it is, so the file has to have its name.
+            let _ = fs::rename(&self.0.path, &next).and_then(|()| fs::rename(&closed, &self.0.path));
+        })?;
+        // Best effort: the room that was kept behind its end is nobody's now.
+        let _ = chain.file.set_len(chain.end);
         *chain = Chain {
             file: Arc::new(file),
             sequence,
@@ -117,7 +119,9 @@ impl AuditLog {
         if !std::mem::take(&mut self.chain().has_closed) {
             return;
         }
-        if let Err(error) = self.remove_older_than(Timestamp::now() - DAY * i32::try_from(days).unwrap_or(i32::MAX)) {
+        // Kept for longer than there is a calendar, all are.
+        let Ok(oldest) = Timestamp::now().checked_sub(DAY * i32::try_from(days).unwrap_or(i32::MAX)) else { return };
+        if let Err(error) = self.remove_older_than(oldest) {
             tracing::warn!(error = clauses(&error), "old segments of the audit log could not be removed");
         }
     }
@@ -125,15 +129,32 @@ impl AuditLog {
     fn remove_older_than(&self, oldest: Timestamp) -> Result<(), AuditError> {
         let unwritable = |source| self.unwritable(source);
         let (directory, key) = (&self.0.directory, self.0.scribe.key());
+        // INVARIANT: one at a time, of all threads and processes, so that no stub is replaced by an earlier one. What this one
+        // records itself may begin a segment, and get here again.
+        let alone = File::open(directory).map_err(unwritable)?;
+        match alone.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(unwritable(error)),
+        }
         let stub = Stub::read(directory, key)?;
         let mut closed = segment::closed(directory).map_err(unwritable)?;
         // What a crash left behind after its stub was written.
         let gone = stub.as_ref().map_or(0, |stub| stub.last);
-        closed.retain(|closed| closed.first > gone || fs::remove_file(&closed.path).is_err());
+        closed.retain(|closed| {
+            let stays = closed.first > gone;
+            if !stays {
+                // Best effort: with what can't be removed the stub must not begin anew.
+                let _ = fs::remove_file(&closed.path);
+            }
+            stays
+        });
         let mut removed = Removed::default();
         for segment in closed {
             let Some(end) = self.end_of(&segment).map_err(unwritable)? else { break };
-            if end.time >= oldest {
+            let expected = removed.last.as_ref().map_or(gone, |last| last.link.sequence) + 1;
+            // A gap before it is left to be seen.
+            if end.time >= oldest || segment.first != expected || end.first != expected {
                 break;
             }
             removed.add(segment, end);
@@ -159,11 +180,17 @@ impl AuditLog {
         let file = File::open(&closed.path)?;
         let Some(lines) = Tail::read(&file)?.last_lines else { return Ok(None) };
         let (began, link, time) = (Head::read(&file)?, self.0.scribe.link(&lines), lines.time());
-        Ok(began.zip(link.zip(time)).map(|(head, (link, time))| End { began: head.time, link, time }))
+        Ok(began.zip(link.zip(time)).map(|(head, (link, time))| End {
+            first: head.first,
+            began: head.time,
+            link,
+            time,
+        }))
     }
 }
 
 struct End {
+    first: u64,
     began: Timestamp,
     link: Link,
     time: Timestamp,

@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 use super::{
     anchor::Anchor,
     piece::{self, Piece, Start},
-    segment::{self, Closed, FILE_NAME, Stub, StubError},
+    segment::{self, Closed, FILE_NAME, NEXT_NAME, Stub, StubError},
 };
 use crate::{
     crypto::{hmac_sha256, unhex, with_macs},
@@ -136,8 +136,7 @@ pub fn verify(
     anchors: &[Anchor],
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Verdict, VerifyError> {
-    let stub = Stub::read(directory, key)?;
-    let files = files(directory, stub.as_ref().map_or(0, |stub| stub.last))?;
+    let (stub, files) = open_all(key, directory)?;
     let pieces = pieces(&files, stub.as_ref());
     let all = files.iter().map(|file| file.len).sum();
     let mut wanted = anchors.to_vec();
@@ -168,10 +167,22 @@ pub fn verify(
 }
 
 /// A file of the log, as long as it was when it was opened.
-struct Open {
-    name: String,
-    file: File,
-    len: u64,
+pub(super) struct Open {
+    pub(super) name: String,
+    pub(super) file: File,
+    pub(super) len: u64,
+}
+
+/// The stub and the log's files, which may be begun and removed meanwhile.
+pub(super) fn open_all(key: &Key, directory: &Path) -> Result<(Option<Stub>, Vec<Open>), VerifyError> {
+    loop {
+        let stub = Stub::read(directory, key)?;
+        let files = files(directory, stub.as_ref().map_or(0, |stub| stub.last));
+        // It is replaced before anything is removed.
+        if Stub::read(directory, key)? == stub {
+            return Ok((stub, files?));
+        }
+    }
 }
 
 /// The log's files in their order, without those of which only the stub counts still.
@@ -179,14 +190,12 @@ fn files(directory: &Path, removed: u64) -> io::Result<Vec<Open>> {
     loop {
         let before = segment::closed(directory)?;
         let path = directory.join(FILE_NAME);
-        let growing = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            opened => Some(opened?),
-        };
+        let growing = growing(&path)?;
         // A new segment may have been begun meanwhile.
         let same = match &growing {
             Some(file) => {
-                path.metadata().is_ok_and(|there| file.metadata().is_ok_and(|ours| there.ino() == ours.ino()))
+                let there = path.metadata().or_else(|_| path.with_file_name(NEXT_NAME).metadata());
+                there.is_ok_and(|there| file.metadata().is_ok_and(|ours| there.ino() == ours.ino()))
             }
             None => true,
         };
@@ -202,6 +211,21 @@ fn files(directory: &Path, removed: u64) -> io::Result<Vec<Open>> {
             files.push(open(&path, file)?);
         }
         return Ok(files);
+    }
+}
+
+/// The segment that grows. It has no name for a moment while another takes its place, and if a crash comes then, until the
+/// next start.
+fn growing(path: &Path) -> io::Result<Option<File>> {
+    for _ in 0..TORN_TRIES {
+        match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => thread::sleep(TORN_PAUSE),
+            opened => return opened.map(Some),
+        }
+    }
+    match File::open(path.with_file_name(NEXT_NAME)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
     }
 }
 
@@ -248,6 +272,7 @@ fn judge<'a>(
     let mut found = Found { removed, ..Found::default() };
     let mut last = removed;
     let (mut in_file, mut line) = (usize::MAX, 0);
+    // In the order of their entries, and so in that of anchors.
     let mut met = Vec::new();
     let place = |file: usize, line: u64, sequence: u64| Place {
         file: files.get(file).map_or(FILE_NAME, |file| &file.name).to_owned(),
@@ -282,16 +307,20 @@ fn judge<'a>(
         }
     }
     let end = files.len().saturating_sub(1);
-    if last == 0 {
-        // The vault's creation is the first entry of every log.
-        return Verdict::Broken { before: found, at: place(end, 0, 1), fault: Fault::Empty };
+    // Every segment has an entry, and the vault's creation is the first of every log.
+    if files.last().is_none_or(|file| file.name != FILE_NAME || file.len == 0) {
+        let at = Place { file: FILE_NAME.to_owned(), line: 1, sequence: last + 1 };
+        return match anchors.last().filter(|anchor| last > 0 && anchor.sequence > last) {
+            Some(anchor) => Verdict::Broken { before: found, at, fault: Fault::Cut(anchor.sequence) },
+            None => Verdict::Broken { before: found, at, fault: Fault::Empty },
+        };
     }
     let missing = anchors.iter().rev().find(|anchor| anchor.sequence > last);
     if let Some(anchor) = missing {
         return Verdict::Broken { before: found, at: place(end, line, last + 1), fault: Fault::Cut(anchor.sequence) };
     }
     // Of what was removed only the last entry is known.
-    let known = |anchor: &&Anchor| anchor.sequence > removed && !met.contains(anchor);
+    let known = |anchor: &&Anchor| anchor.sequence > removed && met.binary_search(anchor).is_err();
     if let Some(other) = anchors.iter().find(known) {
         let before = Found { head: None, ..found };
         return Verdict::Broken { before, at: place(end, line, other.sequence), fault: Fault::RolledBack };

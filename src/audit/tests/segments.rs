@@ -235,3 +235,102 @@ fn owners_and_names_are_fingerprints_unless_they_are_to_be_plain() {
         );
     }
 }
+
+#[test]
+fn a_log_that_is_begun_anew_goes_on_behind_what_is_left_of_the_one_before() {
+    let fixture = several();
+    fixture.open(Config { keep_days: Some(0), ..small() }).fill(60);
+    fixture.open(small()).fill(60);
+    let kept = closed(&fixture).len();
+    fs::remove_file(fixture.file()).unwrap();
+    let log = AuditLog::open_or_begin(fixture.path(), fixture.key.duplicate(), small()).unwrap();
+    assert!(fixture.lines()[1].contains("\"action\":\"audit.repair\""));
+    log.fill(60);
+    assert!(closed(&fixture).len() > kept);
+    let found = fixture.found();
+    assert_eq!(found.removed + found.entries, found.head.unwrap().sequence);
+
+    // Nothing is left but the stub.
+    let log = fixture.open(Config { keep_days: Some(0), ..small() });
+    log.fill(60);
+    closed(&fixture).iter().for_each(|path| fs::remove_file(path).unwrap());
+    fs::remove_file(fixture.file()).unwrap();
+    AuditLog::open_or_begin(fixture.path(), fixture.key.duplicate(), small()).unwrap();
+    assert_eq!(fixture.found().entries, 2);
+}
+
+#[test]
+fn what_may_be_kept_longer_than_there_is_a_calendar_is_kept() {
+    let fixture = several();
+    fixture.open(Config { keep_days: Some(u32::MAX), ..small() }).fill(1);
+    assert_eq!(fixture.found().removed, 0);
+}
+
+#[test]
+fn a_gap_between_segments_is_not_covered_by_the_removal_of_those_behind_it() {
+    let fixture = several();
+    fs::remove_file(&closed(&fixture)[1]).unwrap();
+    fixture.open(Config { keep_days: Some(0), ..small() }).fill(1);
+    assert!(matches!(fixture.fault(&[]).2, Fault::Missing(_)));
+}
+
+#[test]
+fn what_can_not_be_removed_does_not_begin_the_stub_anew() {
+    let fixture = several();
+    let first = closed(&fixture).remove(0);
+    let log = fixture.open(Config { keep_days: Some(0), ..small() });
+    log.fill(1);
+    fs::create_dir(first).unwrap();
+    log.fill(60);
+    assert!(fixture.found().files <= 2);
+}
+
+#[test]
+fn a_segment_that_grows_and_is_empty_or_gone_is_a_cut() {
+    let fixture = several();
+    fs::write(fixture.file(), "").unwrap();
+    assert_eq!(fixture.fault(&[]), (FILE_NAME.to_owned(), 1, Fault::Empty));
+    fs::remove_file(fixture.file()).unwrap();
+    assert_eq!(fixture.fault(&[]), (FILE_NAME.to_owned(), 1, Fault::Empty));
+}
+
+#[test]
+fn a_daemon_goes_on_where_another_process_died_between_two_segments() {
+    let fixture = several();
+    let (daemon, other) = (fixture.open(Config::default()), fixture.open(small()));
+    let before = closed(&fixture).len();
+    while closed(&fixture).len() == before {
+        other.fill(1);
+    }
+    // As it is between the two renames.
+    private(&fixture.path().join("audit.jsonl.next"), &fixture.lines()[0]);
+    fs::remove_file(fixture.file()).unwrap();
+    daemon.fill(2);
+    assert_eq!(fixture.found().head, Some(daemon.head()));
+}
+
+#[test]
+fn entries_are_read_and_verified_while_segments_begin_and_end() {
+    let fixture = Fixture::new();
+    let log = fixture.open(Config { keep_days: Some(0), ..small() });
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            log.fill(600);
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            fixture.found();
+            assert_eq!(read::<VerifyError>(&fixture.key, fixture.path(), |_| Ok(())).unwrap(), None);
+        }
+    });
+}
+
+#[test]
+fn a_file_without_a_line_end_is_no_entry_and_is_not_read_again_and_again() {
+    let fixture = Fixture::new();
+    let mut text = fs::read(fixture.file()).unwrap();
+    text.resize(24 * 1024 * 1024, 0);
+    fs::write(fixture.file(), text).unwrap();
+    assert_eq!(fixture.fault(&[]), (FILE_NAME.to_owned(), 2, Fault::NotAnEntry));
+}

@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Seek},
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -45,16 +45,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.configured.config).map_err(|error| init::failure(&error.into()))?;
     let directory = config.state_directory.join(AUDIT_DIRECTORY);
     let mut last = VecDeque::new();
-    let mut segment = Segment::open(directory.join(audit::FILE_NAME))?;
-    for path in audit::closed_segments(&directory)? {
-        // Only if what grows has too few.
-        segment.earlier.push(path);
+    let mut segment = Segment::first(&directory)?;
+    loop {
+        segment.new_lines(&mut |line| {
+            arguments.keep(&mut last, line);
+            Ok(())
+        })?;
+        if !segment.move_on()? {
+            break;
+        }
     }
-    segment.earlier_lines(&mut |line| arguments.keep(&mut last, line))?;
-    segment.new_lines(&mut |line| {
-        arguments.keep(&mut last, line);
-        Ok(())
-    })?;
     for line in last {
         arguments.print(&line)?;
     }
@@ -63,8 +63,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     loop {
         std::thread::sleep(PAUSE);
-        segment.new_lines(&mut |line| arguments.print(&line))?;
-        segment.move_on()?;
+        loop {
+            segment.new_lines(&mut |line| arguments.print(&line))?;
+            if !segment.move_on()? {
+                break;
+            }
+        }
     }
 }
 
@@ -110,26 +114,19 @@ fn text(record: &Record) -> String {
     text
 }
 
-/// The segment that grows, read as far as it goes.
+/// A segment, read as far as it goes.
 struct Segment {
-    path: PathBuf,
+    directory: PathBuf,
     file: BufReader<File>,
-    earlier: Vec<PathBuf>,
     /// The beginning of a line that is being written.
     begun: Vec<u8>,
 }
 
 impl Segment {
-    fn open(path: PathBuf) -> io::Result<Self> {
-        let file = BufReader::new(File::open(&path)?);
-        Ok(Self { path, file, earlier: Vec::new(), begun: Vec::new() })
-    }
-
-    fn earlier_lines(&mut self, each: &mut dyn FnMut(String)) -> io::Result<()> {
-        for path in std::mem::take(&mut self.earlier) {
-            BufReader::new(File::open(path)?).lines().try_for_each(|line| line.map(&mut *each))?;
-        }
-        Ok(())
+    /// The oldest.
+    fn first(directory: &Path) -> io::Result<Self> {
+        let path = segments_in(directory)?.remove(0);
+        Ok(Self { directory: directory.to_owned(), file: BufReader::new(File::open(path)?), begun: Vec::new() })
     }
 
     fn new_lines(&mut self, each: &mut dyn FnMut(String) -> Result<(), Failure>) -> Result<(), Failure> {
@@ -141,13 +138,35 @@ impl Segment {
         Ok(())
     }
 
-    /// To the next segment, once there is one: this one has been read to its end then.
-    fn move_on(&mut self) -> io::Result<()> {
-        let (Ok(there), ours) = (self.path.metadata(), self.file.get_ref().metadata()?) else { return Ok(()) };
-        if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) || self.file.stream_position()? < ours.len() {
-            return Ok(());
+    /// To the next segment, if there is one: this one is at its end then. Many may have been begun meanwhile.
+    fn move_on(&mut self) -> io::Result<bool> {
+        let ours = self.file.get_ref().metadata()?;
+        let is_ours =
+            |path: &PathBuf| path.metadata().is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()));
+        let mut segments = segments_in(&self.directory)?;
+        let mut place = segments.iter().position(is_ours);
+        if place.is_none() {
+            // It may have got its last name while they were listed.
+            segments = segments_in(&self.directory)?;
+            place = segments.iter().position(is_ours);
         }
-        self.file = BufReader::new(File::open(&self.path)?);
-        Ok(())
+        // Where it was removed, with the first that is left.
+        let next = place.map_or(0, |ours| ours + 1);
+        // There is none, or it has no name for a moment.
+        let Some(file) = segments.get(next).and_then(|path| File::open(path).ok()) else { return Ok(false) };
+        if self.file.stream_position()? < self.file.get_ref().metadata()?.len() {
+            // There is more of it first.
+            return Ok(true);
+        }
+        self.file = BufReader::new(file);
+        self.begun.clear();
+        Ok(true)
     }
+}
+
+/// The log's segments, the one that grows last.
+fn segments_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut segments = audit::closed_segments(directory)?;
+    segments.push(directory.join(audit::FILE_NAME));
+    Ok(segments)
 }
