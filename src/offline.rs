@@ -1,6 +1,9 @@
 //! What is done without a daemon, or beside one: making the vault, its key slots, verifying the audit log.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -117,8 +120,7 @@ pub fn init(config: &Config) -> Result<Made, OfflineError> {
         Ok(_) => return Err(VaultError::Exists(config.state_directory.clone()).into()),
     }
     let audit = audit_directory(config)?;
-    let earlier = audit.join(audit::FILE_NAME);
-    if earlier.symlink_metadata().is_ok() {
+    if let Some(earlier) = earlier_log(&audit) {
         return Err(OfflineError::EarlierLog(earlier));
     }
     let key_file = make_key_file(&config.vault.unlock)?;
@@ -129,6 +131,11 @@ pub fn init(config: &Config) -> Result<Made, OfflineError> {
     let vault_id = unlocked.vault_id();
     AuditLog::create(&audit, unlocked.audit_key())?;
     Ok(Made { vault_id, state_directory: config.state_directory.clone(), key_file })
+}
+
+/// What is there of a log in an audit directory, where there should be none.
+pub(crate) fn earlier_log(directory: &Path) -> Option<PathBuf> {
+    audit::files_of_the_log(directory).ok()?.pop().map(|name| directory.join(name))
 }
 
 fn create(config: &Config, key: &UnlockKey) -> Result<Unlocked, VaultError> {

@@ -27,6 +27,8 @@ pub(super) struct Chain {
     pub(super) not_before: u64,
     /// Whether segments may have become too old.
     pub(super) has_closed: bool,
+    /// A torn last line was cut off, which no entry says yet.
+    pub(super) was_torn: bool,
     /// Up to where there is room for sure, and whether more could be had.
     pub(super) reserved: Reserved,
     /// Why the last entry could not be written.

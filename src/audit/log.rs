@@ -3,18 +3,17 @@
 use std::{
     fs::{File, Metadata},
     io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    os::unix::fs::{FileExt, MetadataExt},
+    path::PathBuf,
     slice,
     sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
 };
 
-use jiff::Timestamp;
 use tokio::task::yield_now;
 
 use super::{
     anchor::Anchor,
-    chain::{Alone, Chain, Reserved},
+    chain::{Alone, Chain},
     config::{Config, Sync},
     entry::Scribe,
     event::{Action, Event, Outcome},
@@ -22,13 +21,11 @@ use super::{
     mirror::Mirror,
     queue::Queue,
     rotate,
-    segment::{self, FILE_NAME, Stub, StubError},
-    tail::{Head, Link, Tail},
-    verify::MAC_LEN,
+    segment::StubError,
+    tail::{Head, Tail},
 };
 use crate::{
     clauses::clauses,
-    secret::Key,
     system::{
         files::{FileError, open_private},
         journald::Journald,
@@ -92,125 +89,12 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) scribe: Scribe,
     pub(super) generations: Generations,
-    chain: Mutex<Chain>,
-    queue: Queue,
-    mirror: Mirror,
+    pub(super) chain: Mutex<Chain>,
+    pub(super) queue: Queue,
+    pub(super) mirror: Mirror,
 }
 
 impl AuditLog {
-    /// Begins the log of a vault that was just made, in `directory`, which must exist.
-    ///
-    /// # Errors
-    /// As [`Self::open`]; also when there is a log already.
-    pub fn create(directory: &Path, key: Key) -> Result<Self, AuditError> {
-        let path = directory.join(FILE_NAME);
-        let made = File::options().write(true).create_new(true).mode(0o600).open(&path);
-        made.map_err(|source| AuditError::Unwritable { path, source })?;
-        let log = Self::open_any(directory, key, Config::default())?;
-        log.record_synced(&Event::new(Action::CreateVault, Outcome::Done))?;
-        Ok(log)
-    }
-
-    /// Opens the log in `directory`, which must exist, and goes on with its chain. A torn last line is cut off, and
-    /// that is recorded.
-    ///
-    /// # Errors
-    /// [`AuditError::Lost`] if there is no entry, for the vault's creation is the first of every log: with the log goes
-    /// what the databases are compared with. [`AuditError::Unwritable`]; [`AuditError::Foreign`] if the last entry's MAC
-    /// does not fit.
-    pub fn open(directory: &Path, key: Key, config: Config) -> Result<Self, AuditError> {
-        let log = Self::open_any(directory, key, config)?;
-        if log.is_empty() { Err(AuditError::Lost(log.0.path.clone())) } else { Ok(log) }
-    }
-
-    /// As [`Self::open`], but where there is no entry a new log begins, and records that.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn open_or_begin(directory: &Path, key: Key, config: Config) -> Result<Self, AuditError> {
-        let log = Self::open_any(directory, key, config)?;
-        if log.is_empty() {
-            let reason = "the log was empty or not there: what was in it is lost";
-            let lost = Event::new(Action::Repair, Outcome::Failed).because(reason);
-            match log.last_closed()? {
-                None => log.record_synced(&lost)?,
-                Some((sequence, mac)) => {
-                    let mut chain = log.chain();
-                    (chain.sequence, chain.mac, chain.first) = (sequence, mac, sequence + 1);
-                    let begins = Event::new(Action::BeginSegment, Outcome::Done);
-                    let file = log.append_noting(&mut chain, &[begins, lost])?;
-                    file.sync_data().map_err(|source| log.unwritable(source))?;
-                }
-            }
-        }
-        Ok(log)
-    }
-
-    /// Where what is left of the log ends, if the segment that grows is not: numbers that were given are not given again.
-    fn last_closed(&self) -> Result<Option<(u64, [u8; MAC_LEN])>, AuditError> {
-        let directory = &self.0.directory;
-        let Some(last) = segment::closed(directory).map_err(|source| self.unwritable(source))?.pop() else {
-            let stub = Stub::read(directory, self.0.scribe.key())?;
-            return Ok(stub.and_then(|stub| Some((stub.last, stub.mac()?))));
-        };
-        let tail =
-            File::open(&last.path).and_then(|file| Tail::read(&file)).map_err(|source| self.unwritable(source))?;
-        let link = tail.last_lines.as_ref().and_then(|lines| self.0.scribe.link(lines));
-        link.map(|link| Some((link.sequence, link.mac))).ok_or(AuditError::Foreign(last.path))
-    }
-
-    fn open_any(directory: &Path, key: Key, config: Config) -> Result<Self, AuditError> {
-        let path = directory.join(FILE_NAME);
-        let unwritable = |source| AuditError::Unwritable { path: path.clone(), source };
-        let scribe = Scribe::new(key, config.identifiers);
-        let (file, alone) = loop {
-            rotate::go_on(directory, &scribe).map_err(unwritable)?;
-            let file = Arc::new(open_private(&path)?);
-            let alone = Alone::with(&file).map_err(unwritable)?;
-            // Another process may have put the next segment in its place meanwhile.
-            let ours = file.metadata().map_err(unwritable)?;
-            if std::fs::symlink_metadata(&path).is_ok_and(|there| is_same_file(&there, &ours)) {
-                break (file, alone);
-            }
-        };
-        let tail = Tail::read(&file).map_err(unwritable)?;
-        let link = match &tail.last_lines {
-            None => Link::default(),
-            Some(lines) => scribe.link(lines).ok_or_else(|| AuditError::Foreign(path.clone()))?,
-        };
-        let head = Head::read(&file).map_err(unwritable)?;
-        if tail.torn {
-            file.set_len(tail.end).and_then(|()| file.sync_data()).map_err(unwritable)?;
-        }
-        drop(alone);
-        let log = Self(Arc::new(Shared {
-            scribe,
-            generations: Generations::from(link.anchored),
-            chain: Mutex::new(Chain {
-                file,
-                sequence: link.sequence,
-                mac: link.mac,
-                end: tail.end,
-                first: head.as_ref().map_or(1, |head| head.first),
-                began: head.map_or_else(Timestamp::now, |head| head.time),
-                not_before: 0,
-                has_closed: true,
-                reserved: Reserved { up_to: 0, is_last: false },
-                failure: None,
-                failures: 0,
-            }),
-            queue: Queue::default(),
-            mirror: Mirror::default(),
-            directory: directory.to_owned(),
-            path,
-            config,
-        }));
-        if tail.torn {
-            log.record_synced(&Event::new(Action::Repair, Outcome::Done).because("a torn last line was cut off"))?;
-        }
-        Ok(log)
-    }
-
     /// Writes an entry. It is in the kernel's hands when this returns, so it outlives a crash of the daemon; where `sync` is
     /// `always`, it is on stable storage.
     ///
@@ -297,7 +181,7 @@ impl AuditLog {
         (chain.sequence, chain.failures)
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.chain().sequence == 0
     }
 
@@ -325,7 +209,7 @@ impl AuditLog {
         true
     }
 
-    fn append_noting(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
+    pub(super) fn append_noting(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
         let written = self.append_to(chain, events);
         chain.failure = written.as_ref().err().map(|error| clauses(error));
         chain.failures += written.as_ref().err().map_or(0, |_| events.len() as u64);
@@ -349,7 +233,9 @@ impl AuditLog {
         let alone = self.take_turn(chain)?;
         chain.reserve();
         let (mut lines, mut sequence, mut mac) = (String::new(), chain.sequence, chain.mac);
-        for event in events {
+        let torn = || Event::new(Action::Repair, Outcome::Done).because("a torn last line was cut off");
+        let repair = chain.was_torn.then(torn);
+        for event in repair.iter().chain(events) {
             sequence += 1;
             mac = self.0.scribe.write(&mut lines, sequence, &mac, event, self.0.generations.now());
         }
@@ -361,10 +247,11 @@ impl AuditLog {
             chain.reserved.up_to = 0;
             return Err(self.unwritable(source));
         }
-        (chain.sequence, chain.mac) = (sequence, mac);
+        let first = chain.sequence + 1;
+        (chain.sequence, chain.mac, chain.was_torn) = (sequence, mac, false);
         chain.end += lines.len() as u64;
         drop(alone);
-        for (sequence, event) in (sequence + 1 - events.len() as u64..).zip(events) {
+        for (sequence, event) in (first..).zip(repair.iter().chain(events)) {
             self.0.mirror.tell(sequence, event);
         }
         Ok(Arc::clone(&chain.file))
@@ -418,6 +305,7 @@ impl AuditLog {
             // Whoever was writing has died: the lock is ours.
             chain.file.set_len(tail.end).map_err(|source| self.unwritable(source))?;
             chain.reserved.up_to = 0;
+            chain.was_torn = true;
         }
         self.0.generations.reached(link.anchored);
         (chain.sequence, chain.mac, chain.end) = (link.sequence, link.mac, tail.end);
@@ -429,6 +317,6 @@ impl AuditLog {
     }
 }
 
-fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
+pub(super) fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }

@@ -18,6 +18,7 @@ mod failures;
 mod generations;
 mod log;
 mod mirror;
+mod open;
 mod piece;
 mod queue;
 mod read;

@@ -106,6 +106,7 @@ impl AuditLog {
             began: Timestamp::now(),
             not_before: 0,
             has_closed: true,
+            was_torn: chain.was_torn,
             reserved: super::chain::Reserved { up_to: 0, is_last: false },
             failure: chain.failure.take(),
             failures: chain.failures,

@@ -100,7 +100,7 @@ pub enum Fault {
     #[error("an entry is repeated here")]
     Repeated,
     /// Its MAC does not fit: it, or the MAC before it, was changed.
-    #[error("the entry does not fit the chain: it was changed")]
+    #[error("the entry does not fit the chain: it was changed, or written under another key")]
     Changed,
     /// Nor does that of any other.
     #[error("the entries from here on were written under another key")]

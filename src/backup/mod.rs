@@ -214,10 +214,10 @@ pub fn restore(config: &Config, path: &Path) -> Result<Restored, BackupError> {
     if state.join(HEADER).symlink_metadata().is_ok() {
         return Err(VaultError::Exists(state.clone()).into());
     }
-    let log = state.join(AUDIT_DIRECTORY).join(audit::FILE_NAME);
     // One beside what a restore left that was cut off is the backup's.
-    if log.symlink_metadata().is_ok() && state.join(RESTORE_PARTIAL).symlink_metadata().is_err() {
-        return Err(OfflineError::EarlierLog(log).into());
+    let earlier = offline::earlier_log(&state.join(AUDIT_DIRECTORY));
+    if let Some(earlier) = earlier.filter(|_| state.join(RESTORE_PARTIAL).symlink_metadata().is_err()) {
+        return Err(OfflineError::EarlierLog(earlier).into());
     }
 
     let partial = Partial::new(state.join(RESTORE_PARTIAL))?;

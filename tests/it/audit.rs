@@ -1,6 +1,12 @@
 //! The audit log: what is on record, and that a change shows.
 
-use std::fs;
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    process::Stdio,
+};
 
 use serde_json::Value;
 
@@ -47,7 +53,10 @@ fn a_change_a_gap_and_a_swap_are_found_and_named_by_line() {
     let broken = |lines: &[&str], line: usize| {
         fs::write(&path, lines.join("\n") + "\n").expect("a log");
         let error = house.fails(&["audit", "verify"], 65);
-        assert!(error.contains(&format!("the audit log is broken at line {line}:")), "{error}");
+        assert!(
+            error.contains(&format!("the audit log is broken at line {line} of audit.jsonl, entry {line}: ")),
+            "{error}"
+        );
     };
     let changed = lines[4].replace("\"outcome\":\"", "\"outcome\":\"not ");
     assert_ne!(changed, lines[4]);
@@ -56,7 +65,18 @@ fn a_change_a_gap_and_a_swap_are_found_and_named_by_line() {
     broken(&[&lines[..4], &[lines[5], lines[4]], &lines[6..]].concat(), 5);
     broken(&[&lines[..4], &[lines[3]], &lines[4..]].concat(), 5);
     fs::write(&path, &original).expect("a log");
-    assert!(house.succeeds(&["audit", "verify"]).contains(&format!("{} entries", lines.len())));
+    let head: Value = serde_json::from_str(lines[lines.len() - 1]).expect("an entry");
+    let (count, mac) = (lines.len(), head["mac"].as_str().expect("a MAC"));
+    let intact = format!("the audit log is intact: {count} entries in 1 files\nits last entry: {count}:{mac}\n");
+    assert_eq!(house.succeeds(&["audit", "verify"]), intact);
+    // Cut off, it is a shorter log by itself, and not to an anchor.
+    fs::write(&path, lines[..count - 2].join("\n") + "\n").expect("a log");
+    house.succeeds(&["audit", "verify"]);
+    let error = house.fails(&["audit", "verify", "--anchor", &format!("{count}:{mac}")], 65);
+    assert!(
+        error.contains(&format!("line {} of audit.jsonl", count - 1)) && error.contains("was cut off here"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -66,7 +86,7 @@ fn a_torn_last_line_is_cut_off_and_that_is_recorded() {
     let mut log = fs::read(&path).expect("a log");
     log.extend_from_slice(b"{\"v\":1,\"seq\":2,\"ti");
     fs::write(&path, log).expect("a log");
-    assert!(house.fails(&["audit", "verify"], 65).contains("line 2: the line is torn"));
+    assert!(house.fails(&["audit", "verify"], 65).contains("line 2 of audit.jsonl, entry 2: the line is torn"));
     house.daemon().stop();
     house.succeeds(&["audit", "verify"]);
     assert_eq!(entries(&house)[1]["action"], "audit.repair");
@@ -198,4 +218,135 @@ fn without_a_writable_log_no_secret_leaves() {
     let problems = house.get("/v1/status").1["problems"].to_string();
     assert!(problems.contains("no secret leaves, and nothing is sent: the audit log"), "{problems}");
     daemon.wait("the daemon to be alive", || Some(()));
+}
+
+#[test]
+fn who_read_an_authentication_is_reported_and_entries_are_filtered_and_exported() {
+    let house = House::ready(&format!("{OPEN}\n[audit]\nsegment_size = 65536\n"));
+    let daemon = house.daemon();
+    house.sync();
+    let (slack, other) = (house.upstream("slack").id.to_string(), house.upstream("salesforce").id.to_string());
+    // Over the ends of segments.
+    for _ in 0..120 {
+        assert_eq!(house.get(&format!("/v1/authentications/{slack}/full")).0, 200);
+    }
+    assert_eq!(house.get(&format!("/v1/authentications/{other}/full")).0, 200);
+    let verified = house.succeeds(&["audit", "verify"]);
+    assert!(verified.contains(" entries in 2 files") || verified.contains(" entries in 3 files"), "{verified}");
+
+    let report = house.succeeds(&["audit", "report", "--authentication", &slack, "--json"]);
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    let uid = rustix::process::getuid().as_raw();
+    assert_eq!((&report[0]["count"], &report[0]["caller"]["uid"]), (&120.into(), &uid.into()));
+    assert_eq!((&report[0]["rule"], &report[1]), (&"the test".into(), &Value::Null));
+    let table = house.succeeds(&["audit", "report", "--authentication", &slack, "--since", "1h"]);
+    assert!(table.starts_with("CALLER") && table.contains("120") && table.contains("the test"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    let nobody = house.succeeds(&["audit", "report", "--authentication", &slack, "--since", "2999-01-01T00:00:00Z"]);
+    assert_eq!(nobody, "nobody asked for it\n");
+
+    let reads = ["--action", "authentication.read", "--outcome", "done"];
+    let lines = |command: &[&str]| house.succeeds(&[command, &reads].concat()).lines().count();
+    assert_eq!(lines(&["audit", "export"]), 121);
+    assert_eq!(lines(&["audit", "export", "--csv", "--authentication", &other]), 2, "and the header");
+    assert_eq!(lines(&["audit", "export", "--caller", &uid.to_string()]), 121);
+    assert_eq!(lines(&["audit", "export", "--caller", "no-such.service"]), 0);
+    assert_eq!(lines(&["audit", "export", "--until", "1h"]), 0);
+    assert_eq!(lines(&["audit", "tail", "-n", "200"]), 121);
+    assert_eq!(lines(&["audit", "tail", "-n", "7", "--json"]), 7);
+    let tail = house.succeeds(&["audit", "tail", "-n", "1", "--action", "authentication.*"]);
+    assert!(tail.contains(&format!(" authentication.read done uid={uid} ")) && tail.contains(&other), "{tail}");
+
+    // What can't be verified is in no report.
+    daemon.stop();
+    let path = house.path("state/audit/audit.jsonl");
+    let log = fs::read_to_string(&path).expect("a log");
+    let changed = log.replacen(&other, &slack, 1);
+    assert_ne!(changed, log);
+    fs::write(&path, changed).expect("a log");
+    house.fails(&["audit", "report", "--authentication", &slack], 65);
+    house.fails(&["audit", "export"], 65);
+}
+
+#[test]
+fn tail_follows_what_is_written_over_segments() {
+    let house = House::ready(&format!("{OPEN}\n[audit]\nsegment_size = 65536\n"));
+    let mut daemon = house.daemon();
+    house.sync();
+    let slack = house.upstream("slack").id.to_string();
+    let mut tail = house.command(Path::new(env!("CARGO_BIN_EXE_trayvault")));
+    tail.args(["audit", "tail", "--follow", "--json", "--action", "authentication.read"]).stdout(Stdio::piped());
+    let mut tail = tail.spawn().expect("it runs");
+    let mut output = std::io::BufReader::new(tail.stdout.take().expect("its output"));
+    for number in 0..150 {
+        assert_eq!(house.get(&format!("/v1/authentications/{slack}/full")).0, 200);
+        if number == 0 {
+            // It is up once it has this.
+            let mut line = String::new();
+            std::io::BufRead::read_line(&mut output, &mut line).expect("a line");
+            assert!(line.contains(&slack), "{line}");
+        }
+    }
+    for _ in 1..150 {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut output, &mut line).expect("a line");
+        assert!(line.contains(&slack), "{line}");
+    }
+    tail.kill().and_then(|()| tail.wait()).expect("it ends");
+    daemon.wait("a second segment", || {
+        (fs::read_dir(house.path("state/audit")).expect("a directory").count() > 2).then_some(())
+    });
+    daemon.stop();
+}
+
+/// Every route: what it answers by itself, and nothing of a secret, while the log can't be written.
+#[test]
+fn a_log_that_fails_lets_no_secret_out_of_any_endpoint() {
+    let house = House::ready(OPEN);
+    let daemon = house.daemon();
+    house.sync();
+    let slack = house.upstream("slack").id.to_string();
+    let secrets = house.world().secrets();
+    assert!(secrets.len() > 10);
+    let document: Value = serde_json::from_str(include_str!("../../docs/openapi.json")).expect("JSON");
+    let path = house.path("state/audit/audit.jsonl");
+    fs::rename(&path, house.path("elsewhere")).expect("a rename");
+    let mut refused = 0;
+    for (route, operations) in document["paths"].as_object().expect("paths") {
+        let at = route.replace("{id}", &slack).replace("{intent}", &slack).replace("{name}", "a.json");
+        for method in ["GET", "POST", "DELETE"] {
+            // Events have no end, and begin with an entry too.
+            if operations[method.to_lowercase()].is_null() || route == "/v1/events" {
+                continue;
+            }
+            let answer = ask_plainly(&house, method, &at);
+            let hit = secrets.iter().any(|secret| answer.contains(secret.as_str()));
+            assert!(!hit, "{method} {route}");
+            if answer.contains("audit_unavailable") {
+                refused += 1;
+            }
+            if route.ends_with("/full") || route.ends_with("/refresh") {
+                assert!(
+                    answer.starts_with("HTTP/1.1 503 ") && answer.contains("audit_unavailable"),
+                    "{route}: {answer}"
+                );
+            }
+        }
+    }
+    assert!(refused > 10, "{refused}");
+    let get = |path: &str| house.get(path).0.as_u16();
+    assert_eq!((get("/v1/status"), get("/v1/health/live"), get("/v1/health/ready")), (200, 200, 200));
+    fs::rename(house.path("elsewhere"), &path).expect("a rename");
+    assert_eq!(get(&format!("/v1/authentications/{slack}/full")), 200, "it heals by itself");
+    daemon.stop();
+}
+
+/// All of an answer, as it comes.
+fn ask_plainly(house: &House, method: &str, path: &str) -> String {
+    let mut stream = UnixStream::connect(house.path("run/api.sock")).expect("a connection");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: trayvault\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    stream.write_all(head.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
 }

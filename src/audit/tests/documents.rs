@@ -26,7 +26,8 @@ fn every_action_is_in_the_schema_and_in_the_document_with_its_message_id() {
 fn every_member_is_in_the_document() {
     let schema: Value = serde_json::from_str(SCHEMA).unwrap();
     for member in schema["properties"].as_object().unwrap().keys() {
-        let is_there = |line: &str| line.starts_with("| `") && line.split(" | ").next().unwrap().contains(&format!("`{member}`"));
+        let is_there =
+            |line: &str| line.starts_with("| `") && line.split(" | ").next().unwrap().contains(&format!("`{member}`"));
         assert!(DOCUMENT.lines().any(is_there), "{member}");
     }
 }
@@ -40,7 +41,8 @@ fn an_entry_of_every_action_and_outcome_with_every_member_is_as_the_schema_says(
     for action in Action::every() {
         for outcome in [Outcome::Begun, Outcome::Done, Outcome::Refused, Outcome::Failed] {
             let id = uuid::Uuid::new_v4();
-            let mut event = Event { action, outcome, ..event(1) }.because("because").count(1).slot(id).epoch(1).digest([1; 32]);
+            let mut event =
+                Event { action, outcome, ..event(1) }.because("because").count(1).slot(id).epoch(1).digest([1; 32]);
             event.target.intent = Some(id);
             event.target.owner = Some(crate::authentication::Owner::Workspace);
             log.record(&event).unwrap();
