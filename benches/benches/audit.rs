@@ -70,7 +70,8 @@ fn main() {
 /// A read, as there are most of.
 fn event(number: u64) -> Event {
     let id = uuid::Uuid::from_u128(number.into());
-    let target = Target { authentication: Some(AuthenticationId(id)), name: Some("a name".to_owned()), ..Target::default() };
+    let target =
+        Target { authentication: Some(AuthenticationId(id)), name: Some("a name".to_owned()), ..Target::default() };
     let actor = Actor { uid: 1_000, gid: 1_000, unit: Some("billing.service".to_owned()) };
     Event::new(Action::Read, Outcome::Done).on(target).by(actor).under(Some("billing reads")).request(id)
 }
