@@ -67,7 +67,7 @@ fn a_change_a_gap_and_a_swap_are_found_and_named_by_line() {
     fs::write(&path, &original).expect("a log");
     let head: Value = serde_json::from_str(lines[lines.len() - 1]).expect("an entry");
     let (count, mac) = (lines.len(), head["mac"].as_str().expect("a MAC"));
-    let intact = format!("the audit log is intact: {count} entries in 1 files\nits last entry: {count}:{mac}\n");
+    let intact = format!("the audit log is intact: {count} entries in one file\nits last entry: {count}:{mac}\n");
     assert_eq!(house.succeeds(&["audit", "verify"]), intact);
     // Cut off, it is a shorter log by itself, and not to an anchor.
     fs::write(&path, lines[..count - 2].join("\n") + "\n").expect("a log");

@@ -253,7 +253,9 @@ fn a_log_that_is_begun_anew_goes_on_behind_what_is_left_of_the_one_before() {
     // Nothing is left but the stub.
     let log = fixture.open(Config { keep_days: Some(0), ..small() });
     log.fill(60);
-    closed(&fixture).iter().for_each(|path| fs::remove_file(path).unwrap());
+    for path in closed(&fixture) {
+        fs::remove_file(path).unwrap();
+    }
     fs::remove_file(fixture.file()).unwrap();
     AuditLog::open_or_begin(fixture.path(), fixture.key.duplicate(), small()).unwrap();
     assert_eq!(fixture.found().entries, 2);

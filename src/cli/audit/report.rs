@@ -100,8 +100,9 @@ fn print(reads: &[Reads]) -> Result<(), Failure> {
             None => "-".to_owned(),
         };
         let did = format!("{action} {outcome}");
-        let (first, last) = (format!("{first:.0}"), format!("{last:.0}"));
+        let [first, last] = [first, last].map(|time| time.strftime("%Y-%m-%d %H:%MZ").to_string());
         rows.add([&caller, &did, &count.to_string(), &first, &last, rule.as_deref().unwrap_or("-")]);
     }
+    rows.keep_whole(&[2, 3, 4]);
     rows.print()
 }

@@ -55,7 +55,8 @@ fn print(found: &Found, anchors: usize) -> Result<(), Failure> {
         1 => ", and the anchor's is among them".to_owned(),
         count => format!(", and those of {count} anchors are among them"),
     };
-    output::line(&format!("the audit log is intact: {entries} entries in {files} files{and}"))?;
+    let files = if *files == 1 { "one file".to_owned() } else { format!("{files} files") };
+    output::line(&format!("the audit log is intact: {entries} entries in {files}{and}"))?;
     if *removed > 0 {
         output::line(&format!("{removed} entries before them were removed: they were older than they are kept"))?;
     }

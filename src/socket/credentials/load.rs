@@ -100,7 +100,9 @@ impl<'a> Load<'a> {
             );
         }
         self.api.metrics.credential_load(word(outcome));
-        let recorded = self.api.audit.record(&event.under(self.rule.as_deref()));
+        let (audit, event) = (&self.api.audit, event.under(self.rule.as_deref()));
+        // A refusal is evidence, and rare here.
+        let recorded = if outcome == Outcome::Refused { audit.record_synced(&event) } else { audit.record(&event) };
         recorded.inspect_err(|error| tracing::error!(%error, "a credential was withheld")).is_ok()
     }
 }
