@@ -396,7 +396,7 @@ mod tests {
         let keys = keys(&toml::Value::try_from(everything).expect("TOML"));
         assert!(keys.len() > 30, "{keys:?}");
         for key in keys {
-            let forms = [format!("{key} ="), format!("[{key}]"), format!("[[{key}."), format!(".{key}]]")];
+            let forms = [format!("{key} ="), format!("[{key}]"), format!("[[{key}."), format!(".{key}]")];
             let shown = forms.iter().any(|form| SHIPPED.contains(form));
             assert!(shown, "{key} is not in config/trayvault.toml");
         }
