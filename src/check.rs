@@ -48,11 +48,11 @@ pub enum Standing {
 }
 
 impl Finding {
-    fn new(subject: &'static str, standing: Standing, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(subject: &'static str, standing: Standing, detail: impl Into<String>) -> Self {
         Self { subject, standing, detail: detail.into(), hint: None }
     }
 
-    fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
         self.hint = hint.into();
         self
     }

@@ -12,7 +12,7 @@
 //! - [`socket`] answers callers that [`policy`] names, and [`audit`] records all of it first;
 //! - [`requests`] is what tasks ask of synchronisation, [`freshness`] what a value's age means, [`feed`], [`status`] and
 //!   [`metrics`] what the tasks say of themselves;
-//! - [`cli`] is what a person sees, [`offline`], [`check`] and [`backup`] what needs no daemon;
+//! - [`cli`] is what a person sees, [`offline`], [`check`], [`doctor`] and [`backup`] what needs no daemon;
 //! - [`secret`], [`authentication`] and [`pointer`] are the vocabulary, [`system`] the operating system.
 
 pub mod audit;
@@ -25,6 +25,7 @@ pub mod config;
 pub mod crypto;
 pub mod custody;
 pub mod daemon;
+pub mod doctor;
 mod duration;
 #[cfg(feature = "emulator")]
 pub mod emulator;
@@ -40,6 +41,7 @@ mod percent;
 pub mod pointer;
 pub mod policy;
 pub mod principals;
+pub mod pulse;
 pub mod requests;
 pub mod sealed;
 pub mod secret;

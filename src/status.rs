@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::tray;
+use crate::{system::sandbox::Sandbox, tray};
 
 /// The board. Cheap to clone.
 #[derive(Clone)]
@@ -16,6 +16,8 @@ pub struct Board(Arc<Mutex<Posted>>, Arc<dyn Fn() -> tray::Standing + Send + Syn
 pub struct Posted {
     /// When the daemon started.
     pub started_at: Timestamp,
+    /// How far the process is confined (landlock(7)).
+    pub landlock: Sandbox,
     /// How Tray answers.
     pub tray: tray::Standing,
     /// How synchronisation goes.
@@ -156,6 +158,7 @@ impl Board {
     pub fn new(started_at: Timestamp, tray: impl Fn() -> tray::Standing + Send + Sync + 'static) -> Self {
         let posted = Posted {
             started_at,
+            landlock: Sandbox::None,
             tray: tray(),
             sync: SyncStatus::default(),
             ingest: IngestStatus::default(),

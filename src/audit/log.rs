@@ -158,6 +158,17 @@ impl AuditLog {
         self.0.mirror.tell_anchor(anchor);
     }
 
+    /// Returns once nobody is in the way of the next entry, and what was written is on stable storage. Whether it can be
+    /// written is another matter: [`failure`](Self::failure).
+    pub fn go_on(&self) {
+        let mut chain = self.chain();
+        drop(self.take_turn(&mut chain));
+        let file = Arc::clone(&chain.file);
+        drop(chain);
+        // What is wrong with the disk shows in the entries.
+        let _ = file.sync_data();
+    }
+
     /// The last entry.
     pub fn head(&self) -> Anchor {
         let chain = self.chain();

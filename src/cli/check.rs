@@ -8,7 +8,7 @@ use crate::check::{self, Finding, Standing};
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    configured: Configured,
+    pub(super) configured: Configured,
     /// Print the findings as JSON
     #[arg(long)]
     json: bool,
@@ -17,11 +17,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let findings = check::check(&arguments.configured.config)
         .map_err(|error| Failure::of(Code::Config, &error).hint(error.hint()))?;
-    if arguments.json {
-        output::json(&findings)?;
-    } else {
-        print(&findings)?;
-    }
+    show(arguments, &findings)?;
     let hint = "each that is WRONG has its own hint".to_owned();
     match findings.iter().filter(|finding| finding.standing == Standing::Bad).count() {
         0 => Ok(()),
@@ -32,7 +28,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-fn print(findings: &[Finding]) -> Result<(), Failure> {
+/// Prints findings as they are asked for.
+pub(super) fn show(arguments: &Arguments, findings: &[Finding]) -> Result<(), Failure> {
+    if arguments.json {
+        return output::json(&findings);
+    }
     let mut table = output::Rows::new(["", "what", "found"]);
     for finding in findings {
         let mark = match finding.standing {

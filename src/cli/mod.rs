@@ -6,6 +6,7 @@ mod backup;
 mod check;
 #[cfg(feature = "emulator")]
 mod demo;
+mod doctor;
 mod drop;
 #[cfg(feature = "emulator")]
 mod emulator;
@@ -37,7 +38,7 @@ use std::{
 };
 
 use clap::{
-    Args, Parser, Subcommand,
+    Args, CommandFactory, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
@@ -49,6 +50,11 @@ use crate::{clauses::clauses, config, system::memory};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+}
+
+/// The command line's definition, from which manual pages and completions are made.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Which configuration a command works by.
@@ -81,6 +87,8 @@ enum Command {
     Init(init::Arguments),
     /// Check the configuration, and what it names on this host
     Check(check::Arguments),
+    /// Check this host too: its kernel and limits, Tray and the tokens, the daemon that runs
+    Doctor(check::Arguments),
     /// Run the daemon
     Run(run::Arguments),
     /// Show how the daemon stands
@@ -246,6 +254,7 @@ fn dispatch(command: &Command) -> Result<ExitCode, Failure> {
         Command::Exec(arguments) => return exec::run(arguments),
         Command::Init(arguments) => init::run(arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Top(arguments) => top::run(arguments),

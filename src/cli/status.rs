@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{Connected, Failure, api, output};
 use crate::{
     status::{CycleReport, Phase, Posted, Problem, Progress, Resealing},
+    system::sandbox::Sandbox,
     tray::{Circuit, Standing},
 };
 
@@ -84,9 +85,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn print(status: &Status, now: Timestamp) -> Result<(), Failure> {
     let Counts { full, pending, not_permitted, not_enabled, gone, damaged, refused, users } = &status.authentications;
-    let Posted { started_at, tray, sync, ingest, resealing, problems } = &status.posted;
+    let Posted { started_at, landlock, tray, sync, ingest, resealing, problems } = &status.posted;
     let mut table = output::Rows::new(["what", "how it stands"]);
-    table.add(["daemon", &format!("version {}, up since {started_at:.0}", status.version)]);
+    let confined = match landlock {
+        Sandbox::Whole => "",
+        Sandbox::Partial => ", in part confined by Landlock",
+        Sandbox::None => ", not confined by Landlock",
+    };
+    table.add(["daemon", &format!("version {}, up since {started_at:.0}{confined}", status.version)]);
     let epoch = status.epoch.map(|epoch| format!(", epoch {epoch}")).unwrap_or_default();
     let resealing = resealing.map(|Resealing { done, total }| format!(", {done} of {total} records re-sealed"));
     table.add(["vault", &format!("{}{epoch}{}", status.vault, resealing.unwrap_or_default())]);

@@ -1,6 +1,8 @@
 //! The start-up story: configuration, unlock, build, spawn, ready, signals, drain.
 
+mod confine;
 mod error;
+mod heartbeat;
 mod sockets;
 
 use std::{
@@ -18,6 +20,7 @@ use tokio::{
     sync::{Mutex, Notify, mpsc, watch},
 };
 
+use self::{confine::confine, heartbeat::Heartbeat, sockets::Sockets};
 pub use self::{error::DaemonError, sockets::HandoverError};
 use crate::{
     audit::{Action, Anchors, AuditLog, Event, Outcome},
@@ -41,6 +44,7 @@ use crate::{
         files,
         journald::{self, Journald},
         limits, memory,
+        sandbox::Sandbox,
         secret_memory::{self, Protection},
     },
     task::{Drained, Tasks},
@@ -63,12 +67,16 @@ pub fn run(config_path: &Path, accept_rollback: bool, offline: bool) -> Result<(
     logging::start(config.log.level.into());
     memory::forbid_dumps().map_err(|source| DaemonError::System("the process can't be made undumpable", source))?;
     limits::raise_open_files();
+    // Threads that come later are confined with this one.
+    let sandbox = confine(config_path, &config);
     let signals = signals()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|source| DaemonError::System("no threads can be started", source))?;
-    runtime.block_on(async { Daemon::start(config_path, config, digest, accept_rollback, offline)?.run(signals).await })
+    runtime.block_on(async {
+        Daemon::start(config_path, config, digest, sandbox, accept_rollback, offline)?.run(signals).await
+    })
 }
 
 /// A daemon that is up: what its tasks need from outside.
@@ -94,6 +102,7 @@ impl Daemon {
         config_path: &Path,
         config: Config,
         digest: [u8; 32],
+        sandbox: Sandbox,
         accept_rollback: bool,
         offline: bool,
     ) -> Result<Self, DaemonError> {
@@ -110,6 +119,7 @@ impl Daemon {
             let tray = tray.clone();
             move || tray.standing()
         });
+        board.post(|posted| posted.landlock = sandbox);
         let Stores { cache, journal } =
             stores::open(&config.state_directory, &keyring, &audit, &board, accept_rollback)?;
         audit.record_synced(&Event::new(Action::Start, Outcome::Done).digest(digest))?;
@@ -173,7 +183,7 @@ impl Daemon {
             refusals: Refusals::default(),
             runtime: Handle::current(),
         };
-        let (server, credentials) = sockets::open(&config)?.servers(api);
+        let sockets = sockets::open(&config)?;
 
         // Nothing runs before all of it is in place.
         let mut tasks = Tasks::default();
@@ -182,9 +192,8 @@ impl Daemon {
         tasks.spawn("ingest", ingest.run(shutdown.clone()));
         tasks.spawn("sync", sync.run(shutdown.clone()));
         tasks.spawn("refresh", refresher.run(shutdown.clone()));
-        tasks.spawn("reseal", Arc::clone(&custody).reseal(shutdown.clone()));
-        tasks.spawn("credentials", credentials.run(shutdown.clone()));
-        tasks.spawn("socket", server.run(shutdown));
+        tasks.spawn("reseal", Arc::clone(&custody).reseal(shutdown));
+        answer(sockets, api, &mut tasks);
         let config_path = config_path.to_owned();
         Ok(Self {
             config_path,
@@ -205,7 +214,7 @@ impl Daemon {
     /// Says that it is ready, and answers signals until one ends it or a task dies.
     async fn run(mut self, mut signals: mpsc::UnboundedReceiver<i32>) -> Result<(), DaemonError> {
         tell_protection();
-        notify(NotifyState::Ready);
+        notify(&[NotifyState::Ready]);
         tracing::info!("ready");
         let death = self.tasks.first_death();
         tokio::pin!(death);
@@ -224,7 +233,7 @@ impl Daemon {
                 },
             }
         };
-        notify(NotifyState::Stopping);
+        notify(&[NotifyState::Stopping]);
         tracing::info!("stopping");
         let Self { tasks, audit, cache, .. } = self;
         let drained = tasks.drain(DRAIN_DEADLINE).await;
@@ -240,6 +249,14 @@ impl Daemon {
 
     /// Reads the configuration again: all of it takes effect, or, if it is wrong, none.
     fn reload(&mut self) {
+        // With the time, as `Type=notify-reload` wants it.
+        let now = NotifyState::monotonic_usec_now().unwrap_or(NotifyState::MonotonicUsec(0));
+        notify(&[NotifyState::Reloading, now]);
+        self.load_again();
+        notify(&[NotifyState::Ready]);
+    }
+
+    fn load_again(&mut self) {
         let loaded = Config::load_with_digest(&self.config_path);
         let loaded = loaded.and_then(|(new, digest)| Ok((new.policy(&self.config_path)?, new, digest)));
         let event = |outcome| Event::new(Action::Reload, outcome);
@@ -287,6 +304,17 @@ impl Daemon {
     }
 }
 
+/// Starts what answers, and what shows that it does.
+fn answer(sockets: Sockets, api: Api, tasks: &mut Tasks) {
+    let (cache, audit, board) = (api.cache.clone(), api.audit.clone(), api.board.clone());
+    let (server, credentials) = sockets.servers(api);
+    let loops = [("api.sock", server.pulse()), ("credentials.sock", credentials.pulse())];
+    let heartbeat = Heartbeat::new(cache, audit, board, loops);
+    tasks.spawn("credentials", credentials.run(tasks.shutdown()));
+    tasks.spawn("socket", server.run(tasks.shutdown()));
+    tasks.spawn("heartbeat", heartbeat.run(tasks.shutdown()));
+}
+
 /// The log, whose entries go to journald too, where there is one.
 fn audit_log(config: &Config, unlocked: &Unlocked, accept_rollback: bool) -> Result<AuditLog, DaemonError> {
     let audit_log = if accept_rollback { offline::audit_log_or_new } else { offline::audit_log };
@@ -328,8 +356,8 @@ fn signals() -> Result<mpsc::UnboundedReceiver<i32>, DaemonError> {
 }
 
 /// Tells systemd, if it listens.
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "systemd could not be told");
     }
 }

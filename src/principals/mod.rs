@@ -25,6 +25,9 @@ use crate::{
     vault::{Cache, CacheError, IsLocked, Write},
 };
 
+/// The calls that are made with the master token.
+const MASTER_CALLS: [&str; 2] = ["list end users", "mint user token"];
+
 /// How long a user token is valid (the contract: two days).
 const USER_TOKEN_LIFETIME: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
@@ -80,6 +83,23 @@ impl Tokens {
     /// Takes them over.
     pub fn new(master: Option<MasterToken>, api_user: Option<ApiUserToken>) -> Self {
         Self { master, api_user: api_user.map(Arc::new), workspace: OnceCell::new() }
+    }
+
+    /// Asks Tray, once for each, whether they are of the kind that they are given as.
+    pub async fn verify(&self, tray: &Tray) -> Vec<(&'static str, Result<(), PrincipalError>)> {
+        let mut verified = Vec::new();
+        if let Some(master) = &self.master {
+            // Who lists one end user lists all, and this is one page whoever there is.
+            let nobody = UserId("00000000-0000-0000-0000-000000000000".to_owned());
+            let criteria = UserCriteria { user_id: Some(&nobody), external_user_id: None };
+            let listed = tray.end_users(master, Some(criteria)).await;
+            verified.push(("master token", listed.map(drop).map_err(PrincipalError::from)));
+        }
+        if let Some(api_user) = &self.api_user {
+            let workspace = api_user.verify(tray).await;
+            verified.push(("API user's token", workspace.map(drop).map_err(PrincipalError::from)));
+        }
+        verified
     }
 
     fn master(&self) -> Result<&MasterToken, PrincipalError> {
@@ -155,6 +175,28 @@ impl PrincipalError {
             Self::Tray(error) | Self::Workspace(WorkspaceError::Unverified(error)) => Some(error.class),
             _ => None,
         }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match (self, self.class()) {
+            (Self::Workspace(error), None) => error.hint(),
+            (Self::Tray(error), Some(Class::NotPermitted | Class::TokenRejected))
+                if MASTER_CALLS.contains(&error.call) =>
+            {
+                Some("tokens.master takes the organisation's master token, which an admin of it makes in Tray's UI")
+            }
+            (_, class) => class.and_then(token_hint),
+        }
+    }
+}
+
+/// What to do where Tray refuses a token.
+pub fn token_hint(class: Class) -> Option<&'static str> {
+    match class {
+        Class::TokenRejected => Some("check that the token is valid, of the right kind and of this region"),
+        Class::NotPermitted => Some("check that the token is of the right kind: see the README's tokens"),
+        _ => None,
     }
 }
 

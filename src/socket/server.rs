@@ -15,10 +15,11 @@ use super::{
     peers::{Connected, Peers},
     places::{Place, Places},
     routes,
-    workers::Workers,
+    workers::{Serving, Workers},
 };
 use crate::{
     metrics::{Connection, Metrics},
+    pulse::{Beats, Pulse, pulse},
     system::peer::Peer,
     task::{Shutdown, TaskError},
 };
@@ -34,13 +35,19 @@ pub struct Server {
     peers: Arc<Peers>,
     router: Router,
     metrics: Metrics,
+    pulse: (Pulse, Beats),
 }
 
 impl Server {
     /// Puts the task together.
     pub fn new(endpoint: Endpoint, api: Arc<Api>) -> Self {
         let peers = Arc::new(Peers::new(api.policy.clone()));
-        Self { endpoint, peers, metrics: api.metrics.clone(), router: routes::router(api) }
+        Self { endpoint, peers, metrics: api.metrics.clone(), router: routes::router(api), pulse: pulse() }
+    }
+
+    /// What shows that its loop and the threads that answer go round.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.0.clone()
     }
 
     /// Serves until the shutdown, then lets the requests under way end.
@@ -48,7 +55,7 @@ impl Server {
     /// # Errors
     /// The socket can't be used.
     pub async fn run(self, mut shutdown: Shutdown) -> Result<(), TaskError> {
-        let Self { endpoint, peers, router, metrics } = self;
+        let Self { endpoint, peers, router, metrics, pulse: (_, mut beats) } = self;
         endpoint.listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(endpoint.listener.try_clone()?)?;
         let (places, mut refusals) = (Places::default(), Refusals::default());
@@ -56,6 +63,10 @@ impl Server {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
+                beat = beats.asked() => {
+                    tokio::spawn(workers.beat(beat));
+                    continue;
+                }
                 () = shutdown.requested() => break,
             };
             let stream = match accepted {
@@ -84,7 +95,10 @@ impl Server {
                     let peer = peers.look_at(peer);
                     let open = (place, metrics.connected());
                     let (router, shutdown) = (router.clone(), shutdown.clone());
-                    workers.serve(stream, move |stream| Box::pin(serve(stream, peer, router, shutdown, open)))?;
+                    let serve = move |stream| -> Serving { Box::pin(serve(stream, peer, router, shutdown, open)) };
+                    if let Err(error) = workers.serve(stream, serve) {
+                        tracing::warn!(%error, "a connection could not be served");
+                    }
                 }
                 Err(error) => tracing::warn!(%error, "a connection was refused: the kernel does not name its peer"),
             }

@@ -9,19 +9,30 @@ use tokio::{
     task::JoinSet,
 };
 
+use crate::pulse::Beat;
+
 /// How many threads at most: what they do is over in microseconds.
 const MOST: usize = 4;
 /// One alone would be held up by whatever waits for the disk.
 const LEAST: usize = 2;
 
+/// A connection that is being served.
+pub(super) type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What a connection is served by, once its stream belongs to the thread.
-type Serve = Box<dyn FnOnce(UnixStream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+type Serve = Box<dyn FnOnce(UnixStream) -> Serving + Send>;
+
+/// What a thread is told.
+enum Job {
+    Serve(Accepted, Serve, Place),
+    Beat(Beat),
+}
 
 /// The threads, and what each serves.
 pub(super) struct Workers(Vec<Worker>);
 
 struct Worker {
-    connections: mpsc::UnboundedSender<(Accepted, Serve, Place)>,
+    jobs: mpsc::UnboundedSender<Job>,
     ended: oneshot::Receiver<()>,
     /// One for each connection that is served, besides this.
     load: Place,
@@ -46,18 +57,37 @@ impl Workers {
     pub(super) fn serve(
         &self,
         stream: UnixStream,
-        serve: impl FnOnce(UnixStream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static,
+        serve: impl FnOnce(UnixStream) -> Serving + Send + 'static,
     ) -> io::Result<()> {
         let idlest = self.0.iter().min_by_key(|worker| Arc::strong_count(&worker.load));
         let Some(worker) = idlest else { return Err(io::ErrorKind::NotFound.into()) };
-        let job: (_, Serve, _) = (stream.into_std()?, Box::new(serve), Arc::clone(&worker.load));
-        worker.connections.send(job).map_err(|_| io::Error::other("a thread that answers has ended"))
+        let job = Job::Serve(stream.into_std()?, Box::new(serve), Arc::clone(&worker.load));
+        worker.jobs.send(job).map_err(|_| io::Error::other("a thread that answers has ended"))
+    }
+
+    /// Answers once each thread has shown that it goes on; drops the beat if one does not.
+    pub(super) fn beat(&self, beat: Beat) -> impl Future<Output = ()> + use<> {
+        let ask = |worker: &Worker| {
+            let (answer, answered) = oneshot::channel();
+            // One that is gone drops it.
+            let _ = worker.jobs.send(Job::Beat(answer));
+            answered
+        };
+        let answers: Vec<_> = self.0.iter().map(ask).collect();
+        async move {
+            for answer in answers {
+                if answer.await.is_err() {
+                    return;
+                }
+            }
+            let _ = beat.send(());
+        }
     }
 
     /// Waits for the connections that are open to end.
     pub(super) async fn end(self) {
-        for Worker { connections, ended, .. } in self.0 {
-            drop(connections);
+        for Worker { jobs, ended, .. } in self.0 {
+            drop(jobs);
             // Gone already, it has no connections left.
             let _ = ended.await;
         }
@@ -66,26 +96,31 @@ impl Workers {
 
 impl Worker {
     fn start(number: usize) -> io::Result<Self> {
-        let (connections, accepted) = mpsc::unbounded_channel();
+        let (jobs, told) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name(format!("api-{number}")).spawn(move || {
-            runtime.block_on(serve_all(accepted));
+            runtime.block_on(serve_all(told));
             // Nobody may be waiting.
             let _ = end.send(());
         })?;
-        Ok(Self { connections, ended, load: Place::default() })
+        Ok(Self { jobs, ended, load: Place::default() })
     }
 }
 
-async fn serve_all(mut accepted: mpsc::UnboundedReceiver<(Accepted, Serve, Place)>) {
+async fn serve_all(mut told: mpsc::UnboundedReceiver<Job>) {
     let mut open = JoinSet::new();
     loop {
         // Each time: where connections end faster than they are looked at one by one, they would be kept for ever.
         while open.try_join_next().is_some() {}
         let (stream, serve, place) = tokio::select! {
-            next = accepted.recv() => match next {
-                Some(next) => next,
+            job = told.recv() => match job {
+                Some(Job::Serve(stream, serve, place)) => (stream, serve, place),
+                Some(Job::Beat(beat)) => {
+                    // Whoever asked may have stopped waiting.
+                    let _ = beat.send(());
+                    continue;
+                }
                 None => break,
             },
             Some(_) = open.join_next() => continue,

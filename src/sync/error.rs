@@ -3,15 +3,12 @@
 use crate::{
     audit::AuditError,
     clauses::clauses,
-    principals::PrincipalError,
+    principals::{PrincipalError, token_hint},
     requests::Trouble,
     status::Problem,
     tray::{Class, TrayError, WorkspaceError},
     vault::CacheError,
 };
-
-/// The calls that are made with the master token.
-const MASTER_CALLS: [&str; 2] = ["list end users", "mint user token"];
 
 /// Why the work on a principal, or on an authentication, stopped.
 #[derive(Debug, thiserror::Error)]
@@ -82,18 +79,8 @@ impl SyncError {
             (_, Some(Class::NotEnabled)) => {
                 Some("the organisation's owner or an admin asks Tray's support to enable the full read")
             }
-            (Self::Principal(PrincipalError::Workspace(error)), None) => error.hint(),
-            (Self::Principal(PrincipalError::Tray(error)), Some(Class::NotPermitted | Class::TokenRejected))
-                if MASTER_CALLS.contains(&error.call) =>
-            {
-                Some("tokens.master takes the organisation's master token, which an admin of it makes in Tray's UI")
-            }
-            (_, Some(Class::TokenRejected)) => {
-                Some("check that the token is valid, of the right kind and of this region")
-            }
-            (_, Some(Class::NotPermitted)) => {
-                Some("check that the token is of the right kind: see the README's tokens")
-            }
+            (Self::Principal(error), _) => error.hint(),
+            (_, Some(class)) => token_hint(class),
             _ => None,
         };
         Problem { what: clauses(self), hint: hint.map(str::to_owned) }

@@ -22,6 +22,11 @@ pub fn gid(name_or_number: &str) -> Option<u32> {
         .or_else(|| Group::from_name(name_or_number).ok().flatten().map(|group| group.gid.as_raw()))
 }
 
+/// A group's name, if the system knows one.
+pub fn group_name(gid: u32) -> Option<String> {
+    Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name)
+}
+
 /// Every group of a user, the primary one first; none of a user that the system does not know.
 pub fn groups(uid: u32) -> Vec<u32> {
     let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) else { return Vec::new() };

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod overwrite;
 pub mod peer;
 pub mod process;
+pub mod sandbox;
 pub mod secret_memory;
 pub mod signals;
 pub mod stack;

@@ -31,6 +31,9 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// The URL of a forward proxy for what goes over TLS, which ends here: the proxy sees ciphertext only.
     pub proxy: Option<String>,
+    /// A directory with a Unix socket `HOST.sock` for each host of Tray's, for a daemon without a network: what listens
+    /// there passes bytes on to that host. TLS ends here, as it does without.
+    pub egress: Option<PathBuf>,
     /// Never asks Tray: what is held is served.
     pub offline: bool,
 }
@@ -47,6 +50,7 @@ impl Default for Config {
             burst: 50,
             ca_file: None,
             proxy: None,
+            egress: None,
             offline: false,
         }
     }
@@ -86,11 +90,14 @@ pub enum ConfigError {
     #[error("tray.burst must be from {} to {}", BURSTS.start(), BURSTS.end())]
     Burst,
     /// A path that depends on where the daemon was started.
-    #[error("tray.ca_file is not an absolute path")]
-    NotAbsolute,
+    #[error("{0} is not an absolute path")]
+    NotAbsolute(&'static str),
     /// Not the URL of a proxy, which has a host and a port and might have a secret.
     #[error("tray.proxy must be the URL of an http or https proxy, without user, path, query or fragment")]
     Proxy,
+    /// Two ways to Tray.
+    #[error("tray.proxy and tray.egress exclude each other")]
+    TwoWays,
 }
 
 impl Config {
@@ -117,11 +124,16 @@ impl Config {
         if !BURSTS.contains(&self.burst) {
             return Err(ConfigError::Burst);
         }
-        if self.ca_file.as_ref().is_some_and(|path| !path.is_absolute()) {
-            return Err(ConfigError::NotAbsolute);
+        for (key, path) in [("tray.ca_file", &self.ca_file), ("tray.egress", &self.egress)] {
+            if path.as_ref().is_some_and(|path| !path.is_absolute()) {
+                return Err(ConfigError::NotAbsolute(key));
+            }
         }
         if self.proxy.as_deref().is_some_and(|proxy| !is_proxy(proxy)) {
             return Err(ConfigError::Proxy);
+        }
+        if self.proxy.is_some() && self.egress.is_some() {
+            return Err(ConfigError::TwoWays);
         }
         Ok(())
     }
@@ -129,6 +141,14 @@ impl Config {
     /// Whether anything goes over TLS. On loopback nothing need.
     pub(super) fn uses_tls(&self) -> bool {
         [self.api_url(), self.graphql_url()].iter().any(|url| url.starts_with("https:"))
+    }
+
+    /// The socket through which the host of a URL is reached, if not over a network. A URL's port is not in its name:
+    /// what listens there knows where it passes things on to.
+    pub fn egress_socket(&self, url: &str) -> Option<PathBuf> {
+        let directory = self.egress.as_ref()?;
+        let url = reqwest::Url::parse(url).ok()?;
+        Some(directory.join(format!("{}.sock", url.host_str()?)))
     }
 
     /// The base URL of the REST API, without a slash at its end.
@@ -219,7 +239,11 @@ mod tests {
             assert_eq!(Config { burst, ..Config::default() }.validate(), Ok(()));
         }
         let ca_file = Some(PathBuf::from("ca.pem"));
-        assert_eq!(refused(Config { ca_file, ..Config::default() }), ConfigError::NotAbsolute);
+        assert_eq!(refused(Config { ca_file, ..Config::default() }), ConfigError::NotAbsolute("tray.ca_file"));
+        let egress = Some(PathBuf::from("egress"));
+        assert_eq!(refused(Config { egress, ..Config::default() }), ConfigError::NotAbsolute("tray.egress"));
+        let (egress, proxy) = (Some(PathBuf::from("/egress")), Some("http://proxy.example:3128".to_owned()));
+        assert_eq!(refused(Config { proxy, egress, ..Config::default() }), ConfigError::TwoWays);
         let body_timeout = Duration::ZERO;
         assert_eq!(refused(Config { body_timeout, ..Config::default() }), ConfigError::Zero("tray.body_timeout"));
     }

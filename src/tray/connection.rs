@@ -61,8 +61,8 @@ impl SetUpError {
     }
 }
 
-/// Builds the HTTP client: no redirects, no retries, no proxies of the environment's.
-pub(super) fn client(config: &Config) -> Result<Client, SetUpError> {
+/// Builds the HTTP client for what is at `url`: no redirects, no retries, no proxies of the environment's.
+pub(super) fn client(config: &Config, url: &str) -> Result<Client, SetUpError> {
     // A second daemon in one process (in tests) finds it installed, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let extra_roots = config.ca_file.as_deref().map_or_else(|| Ok(Vec::new()), roots)?;
@@ -81,6 +81,10 @@ pub(super) fn client(config: &Config) -> Result<Client, SetUpError> {
         .pool_idle_timeout(IDLE_CONNECTION);
     let builder = match &config.proxy {
         Some(proxy) => builder.proxy(Proxy::https(proxy).map_err(SetUpError::Client)?),
+        None => builder,
+    };
+    let builder = match config.egress_socket(url) {
+        Some(socket) => builder.unix_socket(socket),
         None => builder,
     };
     builder.build().map_err(SetUpError::Client)
@@ -117,7 +121,8 @@ mod tests {
         let path = directory.path().join("ca.pem");
         fs::write(&path, content).expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
-        let error = client(&Config { ca_file: Some(path.clone()), ..Config::default() }).expect_err("refused");
+        let config = Config { ca_file: Some(path.clone()), ..Config::default() };
+        let error = client(&config, config.api_url()).expect_err("refused");
         let text = error.to_string();
         assert!(text.contains("tray.ca_file") && text.contains(&path.display().to_string()), "{text}");
         assert!(!format!("{error:?}").contains("canary"), "{error:?}");
@@ -133,7 +138,8 @@ mod tests {
         assert!(refused(&pem("Y2FuYXJ5"), 0o644).contains("no certificate"));
         assert!(refused(&pem("Y2FuYXJ5"), 0o646).contains("by anybody"));
         let ca_file = Some(PathBuf::from("/nonexistent/ca.pem"));
-        let error = client(&Config { ca_file, ..Config::default() }).expect_err("refused");
+        let config = Config { ca_file, ..Config::default() };
+        let error = client(&config, config.api_url()).expect_err("refused");
         assert_eq!(error.to_string(), "tray.ca_file /nonexistent/ca.pem can't be read");
     }
 }

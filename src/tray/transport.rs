@@ -32,7 +32,6 @@ pub struct Tray {
 
 /// What all handles share.
 struct Shared {
-    http: Client,
     rest: Endpoint,
     graphql: Endpoint,
     offline: bool,
@@ -45,6 +44,7 @@ struct Shared {
 
 /// One of the two APIs.
 struct Endpoint {
+    http: Client,
     url: String,
     host: Arc<Host>,
 }
@@ -62,7 +62,7 @@ pub(super) struct Call<'a> {
 /// A call as it is sent, as often as it is.
 struct Prepared<'a> {
     name: &'static str,
-    host: &'a Host,
+    to: &'a Endpoint,
     request: Request,
     repeat: Repeat,
 }
@@ -87,13 +87,15 @@ impl Tray {
     pub fn new(config: &Config) -> Result<Self, SetUpError> {
         let changes = watch::Sender::new(());
         let host = |url| Arc::new(Host::new(host_of(url), changes.clone()));
+        let endpoint = |url: &str, host| -> Result<_, SetUpError> {
+            Ok(Endpoint { http: connection::client(config, url)?, url: url.to_owned(), host })
+        };
         let (api_url, graphql_url) = (config.api_url(), config.graphql_url());
         let rest = host(api_url);
         let graphql = if host_of(graphql_url) == rest.name() { Arc::clone(&rest) } else { host(graphql_url) };
         let shared = Shared {
-            http: connection::client(config)?,
-            rest: Endpoint { url: api_url.to_owned(), host: rest },
-            graphql: Endpoint { url: graphql_url.to_owned(), host: graphql },
+            rest: endpoint(api_url, rest)?,
+            graphql: endpoint(graphql_url, graphql)?,
             offline: config.offline,
             timeouts: Timeouts { header: config.header_timeout, body: config.body_timeout },
             budget: Budget::new(config.burst),
@@ -158,9 +160,9 @@ impl Tray {
         read: impl Fn(SecretBytes) -> Result<T, Unfit>,
     ) -> Result<T, TrayError> {
         let Call { name, method, path, body, repeat } = call;
-        let url = format!("{}{path}", self.shared.rest.url);
-        let request = self.request(token, name, method, &url, body)?;
-        self.send(&Prepared { name, host: &self.shared.rest.host, request, repeat }, read).await
+        let to = &self.shared.rest;
+        let request = self.request(to, token, name, method, path, body)?;
+        self.send(&Prepared { name, to, request, repeat }, read).await
     }
 
     /// Makes a GraphQL call. `read` takes a success's body, which may have errors.
@@ -172,16 +174,18 @@ impl Tray {
         repeat: Repeat,
         read: impl Fn(SecretBytes) -> Result<T, Unfit>,
     ) -> Result<T, TrayError> {
-        let request = self.request(token, name, Method::POST, &self.shared.graphql.url, Some(body))?;
-        self.send(&Prepared { name, host: &self.shared.graphql.host, request, repeat }, read).await
+        let to = &self.shared.graphql;
+        let request = self.request(to, token, name, Method::POST, "", Some(body))?;
+        self.send(&Prepared { name, to, request, repeat }, read).await
     }
 
     fn request(
         &self,
+        to: &Endpoint,
         token: &SecretString,
         call: &'static str,
         method: Method,
-        url: &str,
+        path: &str,
         body: Option<SecretBytes>,
     ) -> Result<Request, TrayError> {
         let fail = |class, reason| TrayError { class, call, reason, status: None };
@@ -189,10 +193,9 @@ impl Tray {
             return Err(fail(Class::RetryLater, OFFLINE));
         }
         let bearer = bearer(token).ok_or_else(|| fail(Class::TokenRejected, MALFORMED_TOKEN))?;
-        let mut request = self
-            .shared
+        let mut request = to
             .http
-            .request(method, url)
+            .request(method, format!("{}{path}", to.url))
             .header(AUTHORIZATION, bearer)
             .header(ACCEPT, "application/json")
             .header(ACCEPT_ENCODING, "identity");
@@ -238,8 +241,8 @@ impl Tray {
         prepared: &Prepared<'_>,
         read: impl Fn(SecretBytes) -> Result<T, Unfit>,
     ) -> Result<T, Failure> {
-        let Shared { http, timeouts, budget, requests, skew, .. } = &*self.shared;
-        let pass = || prepared.host.pass(prepared.repeat).ok_or(Failure::Unsent);
+        let Shared { timeouts, budget, requests, skew, .. } = &*self.shared;
+        let pass = || prepared.to.host.pass(prepared.repeat).ok_or(Failure::Unsent);
         let mut passage = pass()?;
         let permit = budget.permit(self.priority).await;
         if !passage.is_current() {
@@ -248,7 +251,7 @@ impl Tray {
         let request = prepared.request.try_clone();
         let request = request.unwrap_or_else(|| unreachable!("a body in memory can be sent again"));
         requests.count(self.priority);
-        let outcome = exchange(http, request, *timeouts, prepared.repeat, skew).await.and_then(|answer| {
+        let outcome = exchange(&prepared.to.http, request, *timeouts, prepared.repeat, skew).await.and_then(|answer| {
             read(answer.body).map_err(|unfit| Problem::of_unfit(&unfit, answer.status, prepared.repeat))
         });
         requests.count_answer(outcome.as_ref().err());

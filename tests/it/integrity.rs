@@ -1,10 +1,15 @@
 //! Damage, rollback, older and newer files, and disks that are full.
 
-use std::{fs, io::Write, os::unix::fs::FileExt, path::Path};
+use std::{fs, io::Write, os::unix::fs::FileExt, path::Path, sync::Arc};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
-use trayvault::emulator::{Alteration, Call, Fault, FaultKind};
+use trayvault::{
+    config::Unlock,
+    emulator::{Alteration, Call, Fault, FaultKind},
+    unlock,
+    vault::{Cache, Continuity, Locked},
+};
 
 use crate::support::{CANARY, Daemon, House, OPEN};
 
@@ -271,17 +276,21 @@ fn what_each_earlier_version_left_is_read_by_this_one() {
         golden(&house, version);
         house.stop_emulator();
         let mut daemon = house.daemon();
-        let id = "35f093e7-c6b9-419d-aa95-cf0c7e3747de";
-        let (status, answer) = house.get(&format!("/v1/authentications/{id}/full?field=/credentials/accessToken"));
-        assert_eq!(
-            (status.as_u16(), &answer["value"]),
-            (200, &"sk-emu-access-363e979b7e3f478ebbf9955ba3e8a97a".into())
-        );
         let status = house.get("/v1/status").1;
         assert_eq!((&status["authentications"]["full"], &status["authentications"]["users"]), (&6.into(), &3.into()));
         daemon.wait("the intent", || (house.get("/v1/status").1["ingest"]["pending"] == 1).then_some(()));
         daemon.stop();
         house.succeeds(&["audit", "verify"]);
+        // It is too old to be answered by now.
+        let key = unlock::key(&Unlock::KeyFile(house.path("vault.key"))).expect("a key");
+        let keyring =
+            Locked::open(&house.path("state")).and_then(|locked| locked.unlock(&key)).expect("fits").into_keyring();
+        let path = house.path("state/cache.db");
+        let cache = Cache::open(&path, keyring, Continuity::default(), Arc::default()).expect("a cache");
+        let id = "35f093e7-c6b9-419d-aa95-cf0c7e3747de".parse().expect("an id");
+        let secret = cache.secret(id).expect("it opens").expect("it is there");
+        let body: Value = serde_json::from_slice(secret.body.expose_secret()).expect("JSON");
+        assert_eq!(body["credentials"]["accessToken"], "sk-emu-access-363e979b7e3f478ebbf9955ba3e8a97a");
     }
 }
 

@@ -191,6 +191,7 @@ impl House {
             .env_remove("CREDENTIALS_DIRECTORY")
             .env_remove("JOURNAL_STREAM")
             .env_remove("NOTIFY_SOCKET")
+            .env_remove("WATCHDOG_USEC")
             .env_remove("LISTEN_FDS")
             // On loopback no root certificates are needed.
             .env("SSL_CERT_FILE", "/nonexistent")
@@ -231,8 +232,14 @@ impl House {
 
     /// Starts a daemon that may well not get far.
     pub(crate) fn starting_daemon(&self, arguments: &[&str]) -> Daemon<'_> {
+        self.daemon_in(&[], arguments)
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn daemon_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Daemon<'_> {
         let child = self
             .command(Path::new(env!("CARGO_BIN_EXE_trayvault")))
+            .envs(environment.iter().copied())
             .arg("run")
             .args(arguments)
             .stdout(self.append("daemon.out"))

@@ -38,6 +38,7 @@ fn healthy() -> Value {
         },
         "refusals": 0,
         "started_at": at(-40_000),
+        "landlock": "whole",
         "tray": {
             "offline": false,
             "hosts": [host("closed", None, 0)],

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{Api, Endpoint};
 use crate::{
+    pulse::{Beats, Pulse, pulse},
     system::peer::Peer,
     task::{Shutdown, TaskError},
 };
@@ -35,12 +36,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct CredentialServer {
     endpoint: Option<Endpoint>,
     api: Arc<Api>,
+    pulse: (Pulse, Beats),
 }
 
 impl CredentialServer {
     /// Puts the task together; without a socket there is nothing to do.
     pub fn new(endpoint: Option<Endpoint>, api: Arc<Api>) -> Self {
-        Self { endpoint, api }
+        Self { endpoint, api, pulse: pulse() }
+    }
+
+    /// What shows that its loop goes round.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.0.clone()
     }
 
     /// Serves until the shutdown, then lets what is being written end.
@@ -48,10 +55,14 @@ impl CredentialServer {
     /// # Errors
     /// The socket can't be used.
     pub async fn run(self, mut shutdown: Shutdown) -> Result<(), TaskError> {
-        let Self { endpoint, api } = self;
+        let Self { endpoint, api, pulse: (_, mut beats) } = self;
         let Some(endpoint) = endpoint else {
-            shutdown.requested().await;
-            return Ok(());
+            loop {
+                tokio::select! {
+                    beat = beats.asked() => drop(beat.send(())),
+                    () = shutdown.requested() => return Ok(()),
+                }
+            }
         };
         endpoint.listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(endpoint.listener.try_clone()?)?;
@@ -61,6 +72,11 @@ impl CredentialServer {
             let accepted = tokio::select! {
                 accepted = listener.accept(), if connections.len() < CONNECTIONS => accepted,
                 Some(_) = connections.join_next() => continue,
+                beat = beats.asked() => {
+                    // Whoever asked may have stopped waiting.
+                    let _ = beat.send(());
+                    continue;
+                }
                 () = shutdown.requested() => break,
             };
             match accepted {

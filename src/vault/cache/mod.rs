@@ -142,6 +142,11 @@ impl Cache {
         Ok(())
     }
 
+    /// Resolves once the writer has come to what was sent before this; `false` if it is gone.
+    pub async fn goes_on(&self) -> bool {
+        self.0.writer.beat().await.is_ok()
+    }
+
     /// Resolves once something is found to be damaged: a record, which is quarantined then, or
     /// [the file](Self::damaged_file).
     pub async fn damage_found(&self) {

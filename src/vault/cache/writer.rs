@@ -28,6 +28,8 @@ enum Job {
     Reseal(Walk, oneshot::Sender<Result<Resealed, CacheError>>),
     Settle(oneshot::Sender<Result<(), CacheError>>),
     Rebuild(String, oneshot::Sender<Result<(), CacheError>>),
+    /// Nothing: that it is taken shows that the thread goes on.
+    Beat(oneshot::Sender<Result<(), CacheError>>),
 }
 
 /// Where the file is, and who is told what becomes of it.
@@ -71,6 +73,10 @@ impl Writer {
 
     pub(super) async fn rebuild(&self, reason: String) -> Result<(), CacheError> {
         self.ask(|answer| Job::Rebuild(reason, answer)).await
+    }
+
+    pub(super) async fn beat(&self) -> Result<(), CacheError> {
+        self.ask(Job::Beat).await
     }
 
     /// As `write`, for those who can't wait and to whom it doesn't matter: `false` if the queue is full.
@@ -123,6 +129,7 @@ impl Thread {
                 Job::Reseal(walk, answer) => drop(answer.send(self.reseal(walk))),
                 Job::Settle(answer) => drop(answer.send(self.settle(TRUNCATE))),
                 Job::Rebuild(reason, answer) => drop(answer.send(self.rebuild(&reason))),
+                Job::Beat(answer) => drop(answer.send(Ok(()))),
             }
             if queue.is_empty() {
                 self.settle_now_and_then();

@@ -3,13 +3,14 @@
 use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
+    path::Path,
     sync::{Arc, Mutex},
 };
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UnixListener},
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -102,9 +103,19 @@ async fn tunnel(mut client: TcpStream, overheard: Heard) -> std::io::Result<()> 
     overheard.lock().expect("no proxy panics").extend_from_slice(&head);
     let head = String::from_utf8_lossy(&head);
     let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).expect("CONNECT only");
-    let (mut from_server, mut to_server) = TcpStream::connect(target).await?.into_split();
+    let server = TcpStream::connect(target).await?;
     client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
-    let (mut from_client, mut to_client) = client.into_split();
+    pass_on(client, server, overheard).await
+}
+
+/// Passes bytes both ways, and keeps what the client says.
+async fn pass_on(
+    client: impl AsyncRead + AsyncWrite + Send + 'static,
+    server: TcpStream,
+    overheard: Heard,
+) -> std::io::Result<()> {
+    let (mut from_server, mut to_server) = server.into_split();
+    let (mut from_client, mut to_client) = tokio::io::split(client);
     tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
     let mut buffer = [0; 4096];
     loop {
@@ -163,6 +174,48 @@ async fn a_proxy_sees_where_to_and_nothing_else() {
     assert!(has(&format!("CONNECT {address} HTTP/1.1")) && has(&format!("CONNECT localhost:{}", address.port())));
     for secret in [user.secret().expose_secret(), "Bearer", "uthorization", "/core/", "graphql"] {
         assert!(!has(secret), "the proxy heard {secret:?}");
+    }
+}
+
+/// A socket that leads to a server, as systemd-socket-proxyd's does, and hears everything that clients say.
+fn egress(path: &Path, server: SocketAddr) -> Heard {
+    let listener = UnixListener::bind(path).expect("a socket");
+    let overheard = Heard::default();
+    let listens = Arc::clone(&overheard);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let server = TcpStream::connect(server).await?;
+            tokio::spawn(pass_on(stream, server, Arc::clone(&listens)));
+        }
+        std::io::Result::Ok(())
+    });
+    overheard
+}
+
+/// A daemon without a network: each host of Tray's is behind a socket, and TLS ends in the daemon.
+#[tokio::test]
+async fn without_a_network_each_host_is_reached_through_its_socket() {
+    let (authority, client) = (Authority::new(), Client::new().await);
+    let user = client.user().await;
+    let address = authority.terminate(client.emulator.address()).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let rest = egress(&directory.path().join("127.0.0.1.sock"), address);
+    // Where nothing answers over a network.
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+    let config = Config { egress: Some(directory.path().to_owned()), ..authority.config(nowhere) };
+    let tray = Tray::new(&config).expect("a client");
+    tray.connectors(Acting::EndUser(&user)).await.expect("an answer");
+    let error = tray.authentications(Acting::EndUser(&user)).await.map(drop).expect_err("no socket of that host");
+    assert_eq!((error.class, error.reason), (Class::RetryLater, "Tray can't be reached"));
+    let graphql = egress(&directory.path().join("localhost.sock"), address);
+    both(&tray, &user).await.expect("both answer");
+    assert_eq!(requests(&client), [2, 1]);
+    for overheard in [rest, graphql] {
+        let overheard = overheard.lock().expect("nothing panics");
+        assert!(!overheard.is_empty());
+        for secret in [user.secret().expose_secret(), "Bearer", "uthorization", "/core/", "graphql"] {
+            assert!(!overheard.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret:?} was heard");
+        }
     }
 }
 
