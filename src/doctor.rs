@@ -33,8 +33,6 @@ const WATCHES: u64 = 1_024;
 const QUEUED_EVENTS: u64 = 4_096;
 /// What the expiry of credentials can stand, in seconds (docs/sync.md).
 const SKEW: u64 = 300;
-/// Where systemd keeps what it gives to the daemon.
-const CREDENTIALS: &str = "/run/credentials/trayvault.service";
 
 /// Looks at it. Tray is asked one question for each token; nothing is changed but the count of keys that did not fit.
 ///
@@ -159,7 +157,7 @@ async fn tray(config: &Config) -> Vec<Finding> {
     let tokens = match custody::read_tokens(&config.tokens) {
         Ok(tokens) => tokens,
         Err(TokenError::Unreadable(_, SourceError::NoCredentials(_))) => {
-            let hint = format!("as root, while it runs: CREDENTIALS_DIRECTORY={CREDENTIALS} trayvault doctor");
+            let hint = "run it by systemd-run with the unit's credentials, as docs/install.md shows".to_owned();
             let finding = Finding::new("Tray", Standing::Note, "not asked: systemd gives the tokens to the daemon");
             return vec![finding.hint(hint)];
         }

@@ -8,7 +8,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::verify::MAC_LEN;
+use super::{log::Failure, verify::MAC_LEN};
 
 /// How much room is kept behind the last entry, in bytes: some thousands of entries, so that reads go on when the disk is
 /// full.
@@ -32,7 +32,7 @@ pub(super) struct Chain {
     /// Up to where there is room for sure, and whether more could be had.
     pub(super) reserved: Reserved,
     /// Why the last entry could not be written.
-    pub(super) failure: Option<String>,
+    pub(super) failure: Option<Failure>,
     /// Entries that could not be written.
     pub(super) failures: u64,
 }

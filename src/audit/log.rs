@@ -78,6 +78,15 @@ impl AuditError {
     }
 }
 
+/// Why the last entry could not be written.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The clauses of an [`AuditError`].
+    pub reason: String,
+    /// What to do about it, where that is not plain.
+    pub hint: Option<String>,
+}
+
 /// The log of one daemon or command. Cheap to clone; entries come in one order.
 #[derive(Clone)]
 pub struct AuditLog(pub(super) Arc<Shared>);
@@ -182,7 +191,7 @@ impl AuditLog {
     }
 
     /// Why the last entry could not be written, if it could not.
-    pub fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<Failure> {
         self.chain().failure.clone()
     }
 
@@ -222,7 +231,7 @@ impl AuditLog {
 
     pub(super) fn append_noting(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
         let written = self.append_to(chain, events);
-        chain.failure = written.as_ref().err().map(|error| clauses(error));
+        chain.failure = written.as_ref().err().map(|error| Failure { reason: clauses(error), hint: error.hint() });
         chain.failures += written.as_ref().err().map_or(0, |_| events.len() as u64);
         written
     }

@@ -36,7 +36,7 @@ pub use config::{AnchorConfig, Config, Identifiers, Sync};
 pub use event::{Action, Actor, Event, Outcome, Target};
 pub use failures::{count_failed_unlock, record_failed_unlocks};
 pub use generations::{Anchored, Generations};
-pub use log::{AuditError, AuditLog};
+pub use log::{AuditError, AuditLog, Failure};
 pub use read::{By, Record, read};
 pub use segment::{FILE_NAME, StubError, closed_segments, files_of_the_log, is_of_the_log};
 pub use verify::{Fault, Found, Place, Verdict, VerifyError, verify};

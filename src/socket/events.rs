@@ -25,7 +25,7 @@ use tokio::sync::{
 use super::{Api, answer::ApiError, routes::Asked};
 use crate::{
     audit::{Action, Target},
-    feed::Notice,
+    feed::{Happening, Notice},
     policy::{Caller, Grant, Policy, What},
     task::Shutdown,
 };
@@ -105,23 +105,56 @@ impl Subscription {
                 () = shutdown.requested() => return,
                 () = tokio::time::sleep(KEEP_ALIVE) => Some(": still listening\n\n".to_owned()),
                 notice = self.notices.recv() => match notice {
-                    Ok(notice) => self.sees(&notice).then(|| event(&notice)).flatten(),
+                    Ok(notice) => may_see(&self.policy.borrow(), &self.caller, &notice).then(|| event(&notice)).flatten(),
                     Err(RecvError::Lagged(missed)) => Some(format!("event: lagged\ndata: {{\"missed\":{missed}}}\n\n")),
                     Err(RecvError::Closed) => return,
                 },
             };
         }
     }
+}
 
-    fn sees(&self, notice: &Notice) -> bool {
-        notice.authentication.as_ref().is_none_or(|metadata| {
-            self.policy.borrow().access(&self.caller, Grant::Metadata, What::One(metadata)).is_granted()
-        })
-    }
+fn may_see(policy: &Policy, caller: &Caller, notice: &Notice) -> bool {
+    let what = match (&notice.authentication, &notice.what) {
+        (Some(metadata), _) => What::One(metadata),
+        // Whose it is is not known here.
+        (None, Happening::Ingest { id: Some(_), .. }) => What::Everything,
+        (None, _) => return true,
+    };
+    policy.access(caller, Grant::Metadata, what).is_granted()
 }
 
 /// JSON text has no line ends, so that it is one line of data.
 fn event(notice: &Notice) -> Option<String> {
     let data = serde_json::to_string(notice).ok()?;
     Some(format!("event: {}\ndata: {data}\n\n", notice.what.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        authentication::AuthenticationId,
+        policy::{self, Process},
+    };
+
+    #[test]
+    fn of_what_a_document_did_the_id_is_for_those_who_may_see_any() {
+        let caller = Caller { uid: 7, gids: Vec::new(), process: Process::Unsupported };
+        let ingest = |id| Notice {
+            at: jiff::Timestamp::UNIX_EPOCH,
+            authentication: None,
+            what: Happening::Ingest { outcome: "deleted", id },
+        };
+        let sees = |more: &str, notice: &Notice| {
+            let rules = format!("[[access.rules]]\nname = \"a\"\nusers = [\"7\"]\ngrants = [\"metadata\"]\n{more}");
+            let rules: policy::Config = toml::from_str(&rules).expect("rules");
+            let policy = Policy::new(&rules, |name| name.parse().ok(), |_| None, 0).expect("a policy");
+            may_see(&policy, &caller, notice)
+        };
+        let one = ingest(Some(AuthenticationId(uuid::Uuid::nil())));
+        assert!(sees("", &one));
+        assert!(!sees("services = [\"slack\"]", &one));
+        assert!(sees("services = [\"slack\"]", &ingest(None)));
+    }
 }

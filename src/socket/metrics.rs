@@ -71,7 +71,7 @@ struct Seen {
     problems: usize,
     audit_entries: u64,
     audit_failures: u64,
-    audit_failure: Option<String>,
+    audit_fails: bool,
     audit_room: Option<u64>,
 }
 
@@ -95,7 +95,7 @@ impl Seen {
             posted,
             audit_entries,
             audit_failures,
-            audit_failure: api.audit.failure(),
+            audit_fails: api.audit.failure().is_some(),
             audit_room: api.audit.room_left(),
         }
     }
@@ -166,7 +166,7 @@ impl Seen {
         sheet.counter("audit_entries", None, "Entries in the audit log, of whichever process", entries)?;
         let failures = self.audit_failures;
         sheet.counter("audit_failures", None, "Entries that the daemon could not write", failures)?;
-        let fails = flag(self.audit_failure.is_some());
+        let fails = flag(self.audit_fails);
         sheet.gauge("audit_failing", None, "Whether the last entry could not be written: no secret leaves", fails)?;
         sheet.gauge_if(
             "audit_room_left",

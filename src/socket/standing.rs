@@ -17,7 +17,7 @@ use super::{
     routes::Asked,
 };
 use crate::{
-    audit::{Action, Target},
+    audit::{Action, Failure, Target},
     clauses::clauses,
     policy::{AccessDecision, Caller, Grant, What},
     status::{Posted, Problem},
@@ -88,9 +88,9 @@ pub(super) fn in_the_way(api: &Api, counts: &Result<Counts, CacheError>) -> Vec<
         let what = format!("the cache can't be written, what it holds is read: {reason}");
         problems.push(problem(what, "is the disk full, or read-only?"));
     }
-    if let Some(reason) = api.audit.failure() {
+    if let Some(Failure { reason, hint }) = api.audit.failure() {
         let what = format!("no secret leaves, and nothing is sent: {reason}");
-        problems.push(problem(what, "is the disk full, or read-only?"));
+        problems.push(problem(what, hint.as_deref().unwrap_or("is the disk full, or read-only?")));
     } else if let Some(room) = api.audit.room_left() {
         let what =
             format!("the disk is full: the audit log has {} KiB left, and without it no secret leaves", room / 1024);

@@ -371,6 +371,8 @@ fn an_audit_log_that_was_cut_under_a_running_daemon_stops_answers() {
     let mut file = fs::File::options().write(true).truncate(true).open(&path).expect("a log");
     file.write_all(cut.as_bytes()).expect("cut");
     assert_eq!(full(&house, "slack").1["code"], "audit_unavailable");
+    let problems = problems(&house);
+    assert!(problems.contains("was cut off") && problems.contains("trayvault audit verify says where"), "{problems}");
     drop(daemon);
 }
 

@@ -12,6 +12,7 @@ mod client;
 mod credentials;
 mod demo;
 mod doctor;
+mod documents;
 mod events;
 mod exec;
 mod freshness;

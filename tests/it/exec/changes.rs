@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::process::ExitStatusExt, time::Duration};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
 
 use super::{Running, credential, exec, file, options, set, written};
@@ -172,6 +172,9 @@ fn a_command_that_does_not_end_when_told_is_killed() {
     written(&log, |log| log.ends_with('\n'));
     reissue(&house, slack);
     written(&log, |log| log.lines().count() == 2);
+    // The next one does not end when told, either.
+    let command = Pid::from_raw(running.command().cast_signed()).expect("a pid");
     drop(running);
+    kill_process(command, Signal::KILL).expect("it is there");
     daemon.stop();
 }
