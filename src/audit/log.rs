@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::{FileExt, MetadataExt},
     path::PathBuf,
     slice,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::task::yield_now;
@@ -121,17 +121,15 @@ impl AuditLog {
     /// As [`Self::record`].
     pub async fn record_together(&self, event: Event) -> Result<(), Arc<AuditError>> {
         let written = self.0.queue.join(event);
-        loop {
-            // Others who are being answered get as far as this.
-            yield_now().await;
-            if self.write_waiting_if_free() {
-                // Where it was not among them, another has taken it, and syncs it still.
-                return written.wait().await.clone();
-            }
-            if let Some(written) = written.get() {
-                return written.clone();
+        // Others who are being answered get as far as this.
+        yield_now().await;
+        if self.0.queue.begin() {
+            let mut writer = Writer(Some(self));
+            while writer.goes_on() {
+                yield_now().await;
             }
         }
+        written.wait().await.clone()
     }
 
     /// Writes an entry and waits until it is on stable storage: for what can't be undone.
@@ -221,14 +219,6 @@ impl AuditLog {
         batch.is_written(written.and_then(|file| self.sync_if_all_are(&file)).map_err(Arc::new));
     }
 
-    /// Whether nobody else was writing: nothing that came before this is left in the queue then.
-    fn write_waiting_if_free(&self) -> bool {
-        let Some(chain) = self.try_chain() else { return false };
-        self.write_waiting(chain);
-        self.remove_old();
-        true
-    }
-
     pub(super) fn append_noting(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
         let written = self.append_to(chain, events);
         chain.failure = written.as_ref().err().map(|error| Failure { reason: clauses(error), hint: error.hint() });
@@ -239,14 +229,6 @@ impl AuditLog {
     pub(super) fn chain(&self) -> MutexGuard<'_, Chain> {
         // It changes only once an entry is written.
         self.0.chain.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn try_chain(&self) -> Option<MutexGuard<'_, Chain>> {
-        match self.0.chain.try_lock() {
-            Ok(chain) => Some(chain),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
     }
 
     fn append_to(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
@@ -334,6 +316,32 @@ impl AuditLog {
 
     pub(super) fn unwritable(&self, source: io::Error) -> AuditError {
         AuditError::Unwritable { path: self.0.path.clone(), source }
+    }
+}
+
+/// Whoever writes what waits, until nothing does: the others need not wait for the log's lock meanwhile.
+pub(super) struct Writer<'a>(pub(super) Option<&'a AuditLog>);
+
+impl Writer<'_> {
+    /// Writes what waits; whether more has come meanwhile.
+    pub(super) fn goes_on(&mut self) -> bool {
+        let Some(log) = self.0 else { return false };
+        log.write_waiting(log.chain());
+        log.remove_old();
+        if log.0.queue.is_through() {
+            self.0 = None;
+        }
+        self.0.is_some()
+    }
+}
+
+impl Drop for Writer<'_> {
+    /// Others wait for what it has not written.
+    fn drop(&mut self) {
+        match self.0 {
+            Some(log) if std::thread::panicking() => log.0.queue.give_up(),
+            _ => while self.goes_on() {},
+        }
     }
 }
 

@@ -14,7 +14,13 @@ pub(super) type Written = Arc<SetOnce<Result<(), Arc<AuditError>>>>;
 
 /// Those that came since the last batch was taken.
 #[derive(Default)]
-pub(super) struct Queue(Mutex<Batch>);
+pub(super) struct Queue(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    batch: Batch,
+    is_being_written: bool,
+}
 
 #[derive(Default)]
 pub(super) struct Batch {
@@ -41,18 +47,40 @@ impl Drop for Batch {
 
 impl Queue {
     pub(super) fn join(&self, event: Event) -> Written {
-        let mut batch = self.batch();
+        let batch = &mut self.waiting().batch;
         batch.entries.push(event);
         Arc::clone(&batch.written)
     }
 
-    /// What waits, if anything does.
-    pub(super) fn take(&self) -> Option<Batch> {
-        let mut batch = self.batch();
-        if batch.entries.is_empty() { None } else { Some(std::mem::take(&mut *batch)) }
+    /// Whether the caller is the one who writes from now on: something waits, and nobody does. It does until it
+    /// [is through](Self::is_through), or has [given up](Self::give_up).
+    pub(super) fn begin(&self) -> bool {
+        let mut waiting = self.waiting();
+        let begins = !waiting.is_being_written && !waiting.batch.entries.is_empty();
+        waiting.is_being_written |= begins;
+        begins
     }
 
-    fn batch(&self) -> MutexGuard<'_, Batch> {
+    /// Whether nothing waits any more.
+    pub(super) fn is_through(&self) -> bool {
+        let mut waiting = self.waiting();
+        // INVARIANT: in one look. Whoever joins after it finds nobody writing, and writes.
+        waiting.is_being_written = !waiting.batch.entries.is_empty();
+        !waiting.is_being_written
+    }
+
+    /// What waits is left to the next who joins.
+    pub(super) fn give_up(&self) {
+        self.waiting().is_being_written = false;
+    }
+
+    /// What waits, if anything does.
+    pub(super) fn take(&self) -> Option<Batch> {
+        let batch = &mut self.waiting().batch;
+        if batch.entries.is_empty() { None } else { Some(std::mem::take(batch)) }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // A panic can't leave it half-changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,28 +1,26 @@
 //! One connection, from its first request to its last answer, and how long its caller may take over each.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
     body::{Body, HttpBody},
     http::Request,
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::{
-    server::conn::http1,
-    service::{Service as _, service_fn},
-};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{sleep, timeout},
 };
 use uuid::Uuid;
 
-use super::{answer::ApiError, events::Endless, patient::Patient, routes::BODY_LIMIT};
+use super::{
+    answer::ApiError,
+    events::Endless,
+    patient::Patient,
+    routes::{BODY_LIMIT, Routes, Session},
+};
 use crate::{policy::Caller, task::Shutdown};
 
 /// The largest head, and the connection's read buffer, in bytes.
@@ -59,25 +57,19 @@ impl Default for Limits {
 pub(super) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin,
     caller: impl Fn() -> Arc<Caller>,
-    router: Router,
+    routes: Routes,
     shutdown: Shutdown,
     limits: Limits,
 ) {
     let endless = Endless::default();
-    let router = TowerToHyperService::new(router);
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let (caller, shutdown, endless) = (caller(), shutdown.clone(), endless.clone());
-        let router = &router;
+        let session = Session { caller: caller(), shutdown: shutdown.clone(), endless: endless.clone() };
+        let routes = &routes;
         async move {
-            let mut request = match with_whole_body(request, limits.body).await {
-                Ok(request) => request,
-                Err(error) => return Ok(error.answer(Uuid::new_v4())),
-            };
-            let known = request.extensions_mut();
-            known.insert(caller);
-            known.insert(shutdown);
-            known.insert(endless);
-            router.call(request).await
+            Ok::<_, Infallible>(match with_whole_body(request, limits.body).await {
+                Ok(request) => routes.answer(request, session).await,
+                Err(error) => error.answer(Uuid::new_v4()),
+            })
         }
     });
     let mut stop = shutdown.clone();

@@ -60,10 +60,20 @@ pub(super) async fn full(
     query: Result<Query<FullQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let asked = Asked::new(&api, caller);
-    let known = Known::of(&headers);
+    answer(&api, caller, &id, query, &headers).await
+}
+
+pub(super) async fn answer(
+    api: &Api,
+    caller: Arc<Caller>,
+    id: &str,
+    query: Result<Query<FullQuery>, QueryRejection>,
+    headers: &HeaderMap,
+) -> Response<Body> {
+    let asked = Asked::new(api, caller);
+    let known = Known::of(headers);
     let content = match query {
-        Ok(Query(query)) => read(&asked, &id, &query, &known).await,
+        Ok(Query(query)) => read(&asked, id, &query, &known).await,
         Err(_) => Err(ApiError::BadRequest(
             "only field (a JSON pointer, which begins with a slash), max_age (in seconds) and require_fresh=true may be asked for",
         )),
@@ -237,17 +247,17 @@ fn reveal(
         field: Option<&'a Pointer>,
         #[serde(skip_serializing_if = "Option::is_none")]
         value: Option<&'a RawValue>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        authentication: Option<&'a RawValue>,
     }
     if known.has(secret.revision) {
         return Ok((secret.revision, None));
     }
     let body = secret.body.expose_secret();
-    let whole: &RawValue = serde_json::from_slice(body).map_err(|_| ApiError::CacheUnavailable)?;
     let field = query.field.as_ref();
     let value = match field {
-        Some(field) => Some(field.find(whole).ok_or(ApiError::BadRequest("the authentication has no such field"))?),
+        Some(field) => {
+            let whole = serde_json::from_slice(body).map_err(|_| ApiError::CacheUnavailable)?;
+            Some(field.find(whole).ok_or(ApiError::BadRequest("the authentication has no such field"))?)
+        }
         None => None,
     };
     let revealed = Revealed {
@@ -260,10 +270,16 @@ fn reveal(
         stale: standing != Standing::Fresh,
         field,
         value,
-        authentication: field.is_none().then_some(whole),
     };
     // Room for all of it at once: no smaller buffer with a part of the secret is left behind.
     let mut buffer = Vec::with_capacity(body.len() + 1024);
     serde_json::to_writer(&mut buffer, &revealed).map_err(|_| ApiError::CacheUnavailable)?;
+    if field.is_none() {
+        // The last member. It was JSON when it was sealed, and is as it was: to read it again would take as long as to open it.
+        buffer.pop();
+        buffer.extend_from_slice(b",\"authentication\":");
+        buffer.extend_from_slice(body);
+        buffer.push(b'}');
+    }
     Ok((secret.revision, Some(SecretBytes::new(buffer))))
 }

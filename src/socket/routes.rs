@@ -1,15 +1,17 @@
 //! The routes under `/v1`. Each decides, records the decision, then answers.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Instant};
 
 use axum::{
     Extension, Router,
     body::Body,
     extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State, rejection::QueryRejection},
-    http::{Response, StatusCode, request::Parts},
+    http::{Method, Request, Response, StatusCode, request::Parts},
     middleware,
     routing::{MethodRouter, get, post},
 };
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -17,7 +19,8 @@ use uuid::Uuid;
 use super::{
     Api,
     answer::{self, ApiError},
-    events, explaining, ingest, listing, manage, metrics, reading, refusals, standing,
+    events::{self, Endless},
+    explaining, ingest, listing, manage, metrics, reading, refusals, standing,
 };
 use crate::{
     audit::{Action, Actor, Event, Outcome, Target},
@@ -26,6 +29,7 @@ use crate::{
     policy::{AccessDecision, Caller, Grant, Policy, Refusal, What},
     requests::CycleRequest,
     status::CycleReport,
+    task::Shutdown,
     vault::{CacheError, GoneReason, Record, SealedSecret, Secret, State as Held},
 };
 
@@ -34,6 +38,55 @@ pub(super) const BODY_LIMIT: usize = 64 * 1024;
 
 /// A path, in which both axum and OpenAPI write parameters in braces, and what answers there by which methods.
 pub(super) type Route = (&'static str, MethodRouter<Arc<Api>>);
+
+/// The path that is asked for in microseconds, and all others.
+const FULL: &str = "/v1/authentications/{id}/full";
+
+/// What answers.
+#[derive(Clone)]
+pub(super) struct Routes {
+    api: Arc<Api>,
+    router: TowerToHyperService<Router>,
+}
+
+/// What is known of a request besides its text.
+pub(super) struct Session {
+    pub(super) caller: Arc<Caller>,
+    pub(super) shutdown: Shutdown,
+    pub(super) endless: Endless,
+}
+
+impl Routes {
+    pub(super) fn new(api: Arc<Api>) -> Self {
+        Self { router: TowerToHyperService::new(router(Arc::clone(&api))), api }
+    }
+
+    pub(super) async fn answer(&self, mut request: Request<Body>, session: Session) -> Response<Body> {
+        let Session { caller, shutdown, endless } = session;
+        // A read of a secret spends as long on its way through the router as on everything else: it goes past it.
+        if let (&Method::GET, Some(id)) = (request.method(), full_path(request.uri().path())) {
+            let begun = Instant::now();
+            let query = Query::try_from_uri(request.uri());
+            let response = reading::answer(&self.api, caller, id, query, request.headers()).await;
+            self.api.metrics.answered(FULL, "GET", response.status().as_u16(), begun.elapsed());
+            return response;
+        }
+        let known = request.extensions_mut();
+        known.insert(caller);
+        known.insert(shutdown);
+        known.insert(endless);
+        match self.router.call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// The id in the path of a read. One that is written in any other way than it is printed is the router's.
+fn full_path(path: &str) -> Option<&str> {
+    let id = path.strip_prefix("/v1/authentications/")?.strip_suffix("/full")?;
+    (id.len() == 36 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')).then_some(id)
+}
 
 pub(super) fn router(api: Arc<Api>) -> Router {
     let routed = routes().into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods));
@@ -56,7 +109,7 @@ pub(super) fn routes() -> Vec<Route> {
         ("/v1/authentications/{id}/pull", get(explaining::pull)),
         ("/v1/authentications/{id}/access", get(explaining::access)),
         ("/v1/authentications/{id}/who-can", get(explaining::who_can)),
-        ("/v1/authentications/{id}/full", get(reading::full)),
+        (FULL, get(reading::full)),
         ("/v1/authentications/{id}/refresh", post(reading::refresh)),
         ("/v1/events", get(events::events)),
         ("/v1/sync", post(sync)),

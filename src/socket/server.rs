@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
 use tokio::{
     net::{UnixListener, UnixStream},
     time::Instant,
@@ -14,7 +13,7 @@ use super::{
     connection::{self, Limits},
     peers::{Connected, Peers},
     places::{Place, Places},
-    routes,
+    routes::Routes,
     workers::{Serving, Workers},
 };
 use crate::{
@@ -33,7 +32,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Server {
     endpoint: Endpoint,
     peers: Arc<Peers>,
-    router: Router,
+    routes: Routes,
     metrics: Metrics,
     pulse: (Pulse, Beats),
 }
@@ -42,7 +41,7 @@ impl Server {
     /// Puts the task together.
     pub fn new(endpoint: Endpoint, api: Arc<Api>) -> Self {
         let peers = Arc::new(Peers::new(api.policy.clone()));
-        Self { endpoint, peers, metrics: api.metrics.clone(), router: routes::router(api), pulse: pulse() }
+        Self { endpoint, peers, metrics: api.metrics.clone(), routes: Routes::new(api), pulse: pulse() }
     }
 
     /// What shows that its loop and the threads that answer go round.
@@ -55,7 +54,7 @@ impl Server {
     /// # Errors
     /// The socket can't be used.
     pub async fn run(self, mut shutdown: Shutdown) -> Result<(), TaskError> {
-        let Self { endpoint, peers, router, metrics, pulse: (_, mut beats) } = self;
+        let Self { endpoint, peers, routes, metrics, pulse: (_, mut beats) } = self;
         endpoint.listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(endpoint.listener.try_clone()?)?;
         let (places, mut refusals) = (Places::default(), Refusals::default());
@@ -94,8 +93,8 @@ impl Server {
                 Ok(peer) => {
                     let peer = peers.look_at(peer);
                     let open = (place, metrics.connected());
-                    let (router, shutdown) = (router.clone(), shutdown.clone());
-                    let serve = move |stream| -> Serving { Box::pin(serve(stream, peer, router, shutdown, open)) };
+                    let (routes, shutdown) = (routes.clone(), shutdown.clone());
+                    let serve = move |stream| -> Serving { Box::pin(serve(stream, peer, routes, shutdown, open)) };
                     if let Err(error) = workers.serve(stream, serve) {
                         tracing::warn!(%error, "a connection could not be served");
                     }
@@ -110,8 +109,8 @@ impl Server {
     }
 }
 
-async fn serve(stream: UnixStream, peer: Connected, router: Router, shutdown: Shutdown, open: (Place, Connection)) {
-    connection::serve(stream, || peer.caller(), router, shutdown, Limits::default()).await;
+async fn serve(stream: UnixStream, peer: Connected, routes: Routes, shutdown: Shutdown, open: (Place, Connection)) {
+    connection::serve(stream, || peer.caller(), routes, shutdown, Limits::default()).await;
     drop(open);
 }
 

@@ -5,18 +5,19 @@ mod hostile;
 use std::{fs, sync::Arc, time::Duration};
 
 use axum::{
-    Extension,
     body::Body,
     http::{Method, Request, StatusCode},
 };
 use http_body_util::BodyExt;
-use hyper::service::Service as _;
-use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use uuid::Uuid;
 
-use super::{Api, Refusals, routes};
+use super::{
+    Api, Refusals,
+    events::Endless,
+    routes::{self, Routes, Session},
+};
 use crate::{
     audit::{self, AuditLog},
     config,
@@ -34,6 +35,7 @@ use crate::{
     secret::SecretBytes,
     status::Board,
     stores,
+    task::Tasks,
     tray::{self, Tray},
     vault::{self, NewSlot},
 };
@@ -113,10 +115,11 @@ impl Host {
         let process =
             Process::Known { unit: None, units: Vec::new(), names: vec!["shell".to_owned()], beside_guarded: false };
         let caller = Caller { uid: UID, gids: vec![UID], process };
-        let service =
-            TowerToHyperService::new(routes::router(Arc::clone(&self.api)).layer(Extension(Arc::new(caller))));
+        let routes = Routes::new(Arc::clone(&self.api));
         let request = Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
-        let mut answer = std::pin::pin!(service.call(request));
+        let session =
+            Session { caller: Arc::new(caller), shutdown: Tasks::default().shutdown(), endless: Endless::default() };
+        let mut answer = std::pin::pin!(routes.answer(request, session));
         let answer = tokio::select! {
             answer = &mut answer => answer,
             asked = self.requests.recv() => {
@@ -124,7 +127,6 @@ impl Host {
                 answer.await
             }
         };
-        let answer = answer.unwrap();
         assert_eq!(answer.headers()["cache-control"], "no-store");
         let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
         (answer.status(), kind, answer.into_body().collect().await.unwrap().to_bytes().to_vec())

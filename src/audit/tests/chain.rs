@@ -4,7 +4,7 @@ use std::{fs::OpenOptions, io::Write, os::unix::net::UnixDatagram, time::Duratio
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::log::Writer, *};
 use crate::{system::journald::Journald, task::Tasks};
 
 #[derive(Clone, Debug)]
@@ -204,4 +204,28 @@ async fn anchors_go_to_a_file_and_a_program_and_only_where_there_is_news() {
     assert_eq!(anchors().last(), Some(&log.head()), "one as it ends");
     assert_eq!(fs::read_to_string(&given).unwrap(), fs::read_to_string(&file).unwrap());
     assert!(matches!(fixture.verify(&anchors()), Verdict::Intact(_)));
+}
+
+/// Whoever was asked hung up, or something panicked, while it wrote for others.
+#[tokio::test]
+async fn one_who_stops_writing_for_others_leaves_none_of_them_waiting() {
+    let fixture = Fixture::new();
+    let log = fixture.open(Config::default());
+    let queue = &log.0.queue;
+    let first = queue.join(event(1));
+    assert!(queue.begin(), "something waits");
+    assert!(!queue.begin(), "and one writes it");
+    let second = queue.join(event(2));
+    drop(Writer(Some(&log)));
+    assert!(first.get().is_some_and(Result::is_ok) && second.get().is_some_and(Result::is_ok));
+    queue.join(event(3));
+    assert!(queue.begin());
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _writer = Writer(Some(&log));
+        panic!("meanwhile");
+    }));
+    assert!(caught.is_err());
+    log.record_together(event(4)).await.unwrap();
+    assert!(matches!(fixture.verify(&[]), Verdict::Intact(_)));
+    assert_eq!(log.head().sequence, 5);
 }

@@ -70,7 +70,7 @@ fn operations(document: &Value) -> Vec<Operation> {
 
 /// The API, where nothing is held and nobody answers what ingest and synchronisation are asked.
 struct Bare {
-    router: axum::Router,
+    routes: Routes,
     _host: tempfile::TempDir,
     tasks: Tasks,
 }
@@ -87,17 +87,16 @@ impl Bare {
         }
         let Host { api, requests, directory } = Host::new(&rules);
         drop(requests);
-        Self { router: routes::router(api), _host: directory, tasks: Tasks::default() }
+        Self { routes: Routes::new(api), _host: directory, tasks: Tasks::default() }
     }
 
     async fn ask(&self, uid: u32, method: Method, path: &str, body: &'static str) -> axum::http::Response<Body> {
         let process =
             Process::Known { unit: None, units: Vec::new(), names: vec!["shell".to_owned()], beside_guarded: false };
         let caller = Arc::new(Caller { uid, gids: vec![uid], process });
-        let known = (Extension(caller), Extension(self.tasks.shutdown()), Extension(Endless::default()));
-        let service = TowerToHyperService::new(self.router.clone().layer(known));
+        let session = Session { caller, shutdown: self.tasks.shutdown(), endless: Endless::default() };
         let request = Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
-        service.call(request).await.unwrap()
+        self.routes.answer(request, session).await
     }
 
     async fn status(&self, uid: u32, method: Method, path: &str) -> u16 {

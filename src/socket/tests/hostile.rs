@@ -88,7 +88,7 @@ fn whatever_is_sent_is_answered_or_closed_and_no_secret_leaves() {
         expires_at: None,
     };
     runtime.block_on(host.api.cache.write(vec![Write::Listed { metadata, at }, pulled])).unwrap();
-    let (router, tasks) = (routes::router(Arc::clone(&host.api)), Tasks::default());
+    let (routes, tasks) = (Routes::new(Arc::clone(&host.api)), Tasks::default());
     let mut runner = TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&(malformed(), any::<bool>()), |(bytes, hangs_up)| {
         let answer = runtime.block_on(async {
@@ -104,7 +104,7 @@ fn whatever_is_sent_is_answered_or_closed_and_no_secret_leaves() {
             if hangs_up {
                 near.shutdown().await.unwrap();
             }
-            connection::serve(far, || Arc::clone(&caller), router.clone(), tasks.shutdown(), Limits::default()).await;
+            connection::serve(far, || Arc::clone(&caller), routes.clone(), tasks.shutdown(), Limits::default()).await;
             let mut answer = Vec::new();
             near.read_to_end(&mut answer).await.unwrap();
             answer
