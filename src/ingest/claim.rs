@@ -9,13 +9,16 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{AtFlags, OFlags};
 
 use super::{
     contents,
     refusal::{Kind, Refusal},
 };
-use crate::{secret::SecretBytes, system::lease};
+use crate::{
+    secret::SecretBytes,
+    system::{files, lease},
+};
 
 /// A file that was last written to less than this ago, and holds no document, may have more to come.
 const YOUNG: Duration = Duration::from_secs(2);
@@ -139,8 +142,7 @@ pub(super) fn read_to_seal(directory: &File, name: &Path, limit: u64) -> Option<
 
 fn open_beneath(directory: &File, name: &Path, flags: OFlags) -> Result<std::os::fd::OwnedFd, Unread> {
     // With O_PATH a link itself is opened, and refused for what it is.
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    openat2(directory, name, flags, Mode::empty(), resolve).map_err(|error| match error {
+    files::open_entry(directory, name, flags).map_err(|error| match error {
         rustix::io::Errno::NOENT => Unread::Gone,
         rustix::io::Errno::ACCESS => Unread::Refused(
             Refusal::new(Kind::File, "the daemon may not read the file").hint("drop it so that the daemon may read it"),

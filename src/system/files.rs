@@ -3,10 +3,12 @@
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, open};
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::failpoint::failpoint;
@@ -189,7 +191,7 @@ pub fn private_file(path: &Path) -> Result<(), FileError> {
     let mode = Mode::from_raw_mode(0o600);
     match open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC, mode) {
         Ok(_) => sync_directory(parent(path)),
-        Err(rustix::io::Errno::EXIST) => {
+        Err(Errno::EXIST) => {
             let flags = OFlags::PATH | OFlags::NOFOLLOW;
             let (_, status) = open_checked(path, flags, FileType::RegularFile)?;
             check_access(path, &status, &[us()], 0o600)
@@ -203,7 +205,7 @@ pub fn private_file(path: &Path) -> Result<(), FileError> {
 pub fn open_private(path: &Path) -> Result<File, FileError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let descriptor = match open(path, flags, Mode::from_raw_mode(0o600)) {
-        Err(rustix::io::Errno::LOOP) => {
+        Err(Errno::LOOP) => {
             return Err(FileError::Type { path: path.to_owned(), wanted: "regular file" });
         }
         result => result.map_err(|error| FileError::io("open", path)(error.into()))?,
@@ -263,6 +265,19 @@ pub fn lock(path: &Path) -> Result<File, FileError> {
     let file = open_private(path)?;
     file.lock().map_err(FileError::io("lock", path))?;
     Ok(file)
+}
+
+/// Opens what has this name in a directory, without following it if it is a link.
+///
+/// # Errors
+/// `EINVAL` for what is not one name; otherwise what the kernel answered.
+pub fn open_entry(directory: &File, name: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    // One name leads nowhere else, and its last part is no link: openat2's RESOLVE_BENEATH adds nothing to that, and
+    // systemd's RestrictSUIDSGID= forbids that call as a whole.
+    if !matches!(name.components().collect::<Vec<_>>()[..], [Component::Normal(_)]) {
+        return Err(Errno::INVAL);
+    }
+    rustix::fs::openat(directory, name, flags | OFlags::NOFOLLOW, Mode::empty())
 }
 
 /// Makes sure of a directory of ours: it is created, with parents where they are missing, with mode 0700, or
@@ -354,7 +369,7 @@ fn open_checked(path: &Path, flags: OFlags, wanted: FileType) -> Result<(File, S
         wanted: if wanted == FileType::Directory { "directory" } else { "regular file" },
     };
     let descriptor = match open(path, flags | OFlags::CLOEXEC, Mode::empty()) {
-        Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => return Err(wrong_type()),
+        Err(Errno::LOOP | Errno::NOTDIR) => return Err(wrong_type()),
         result => result.map_err(|error| FileError::io("open", path)(error.into()))?,
     };
     let status = fstat(&descriptor).map_err(|error| FileError::io("examine", path)(error.into()))?;

@@ -7,8 +7,9 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2, syncfs};
+use rustix::fs::{OFlags, fstat, syncfs};
 
+use super::files::open_entry;
 use crate::failpoint::failpoint;
 
 const ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
@@ -20,7 +21,7 @@ const ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
 /// It could not be opened for writing, or written to.
 pub fn overwrite(directory: &File, name: &Path) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let descriptor = openat2(directory, name, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)?;
+    let descriptor = open_entry(directory, name, flags)?;
     let status = fstat(&descriptor)?;
     if rustix::fs::FileType::from_raw_mode(status.st_mode) != rustix::fs::FileType::RegularFile || status.st_nlink != 1
     {

@@ -1,10 +1,12 @@
+# shellcheck shell=bash disable=SC2154,SC2016,SC2119
 # Who gets what, by its unit, its process and its user.
 
 unit_gets_credential() {
     inside systemctl start consumer.service
     expect "the whole of it" "$(reads | inside jq --sort-keys .)" "$(inside jq --sort-keys . /run/consumer/slack.json)"
-    expect "a value" "$(inside trayvault get "$(slack)" --field /credentials/accessToken)" "$(inside cat /run/consumer/token)"
-    expect "its mode" 400 "$(inside stat --format %a /run/consumer/token)"
+    expect "a value" "$(a_value)" "$(inside cat /run/consumer/token)"
+    # systemd 252 has 400, later ones have 440, by an entry for the user: whoever else there is has nothing.
+    inside stat --format %a /run/consumer/token | grep '^4[04]0$' || fail "the credential's mode is for others"
     # systemd can't be told why not: the file is empty.
     inside systemctl start stranger.service
     expect "what another unit gets" 0 "$(inside stat --format %s /run/stranger/slack.json)"
@@ -56,7 +58,8 @@ delivers_by_rename() {
     echo "$secret" >>"$last/.secrets"
     # shellcheck disable=SC2016
     document "dropped by hand" "$secret" |
-        in_unit importer.service importer sh -c 'umask 027; cat >"$1/tmp/hand.json" && mv "$1/tmp/hand.json" "$1/"' sh "$drop"
+        in_unit importer.service importer \
+            sh -c 'umask 027; cat >"$1/tmp/hand.json" && mv "$1/tmp/hand.json" "$1/"' sh "$drop"
     wait_until "there is a receipt" [ -e "$root$drop/done/hand.json.receipt.json" ]
     expect "the receipt" created "$(inside jq --raw-output .outcome "$drop/done/hand.json.receipt.json")"
     [ ! -e "$root$drop/hand.json" ] || fail "the file is there still"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2016,SC2119
 # The whole job, and how well it is locked up meanwhile.
 
 # whole_job VARIANT: pulls, answers, takes a dropped document to Tray, and answers what came of it.
@@ -5,15 +6,17 @@ whole_job() {
     local variant=$1 name="dropped in $1" secret value id
     inside systemctl start trayvault.service
     wait_until "a cycle succeeds" syncs
-    value=$(inside trayvault get "$(slack)" --field /credentials/accessToken)
-    secret=$(tray authentications | inside jq --raw-output --arg id "$(slack)" '.[] | select(.id == $id).credentials.accessToken')
+    value=$(a_value)
+    secret=$(tray authentications |
+        inside jq --raw-output --arg id "$(slack)" '.[] | select(.id == $id).credentials.accessToken')
     expect "what is read" "$secret" "$value"
 
     secret=xoxb-dropped-in-$variant-$(head -c 12 /dev/urandom | od -An -tx1 | tr -d ' \n')
     echo "$secret" >>"$last/.secrets"
     document "$name" "$secret" | in_unit importer.service importer trayvault drop - --name "$variant.json"
-    wait_until "there is a receipt" [ -e "$root/var/spool/trayvault/done/$variant.json.receipt.json" ]
-    expect "the receipt" created "$(inside jq --raw-output .outcome "/var/spool/trayvault/done/$variant.json.receipt.json")"
+    local receipt=$root/var/spool/trayvault/done/$variant.json.receipt.json
+    wait_until "there is a receipt" [ -e "$receipt" ]
+    expect "the receipt" created "$(inside jq --raw-output .outcome <"$receipt")"
     id=$(tray authentications | inside jq --raw-output --arg name "$name" '.[] | select(.name == $name).id')
     [ -n "$id" ] || fail "Tray has no such authentication"
     wait_until "what was dropped can be read" inside trayvault get "$id" --field /credentials/accessToken
@@ -37,12 +40,14 @@ scores_at_most() {
     overall=$(inside systemd-analyze security --no-pager trayvault.service | tail -n 1)
     note "${overall#* Overall exposure level for }"
     inside systemd-analyze security --no-pager --threshold="$1" trayvault.service >/dev/null || fail "$overall"
+    # The file as it is shipped, which is the plain unit.
+    inside systemd-analyze security --no-pager --offline=yes --threshold=13 /usr/lib/systemd/system/trayvault.service ||
+        fail "the unit's file scores more than 1.3"
     is_active || fail "it is not active"
 }
 
 split_egress_scores() {
     with_drop_in split-egress.conf
-    # shellcheck disable=SC2016
     sed -i 's#^\[tray\]$#&\negress = "/run/trayvault-egress"#' "$root/opt/test/trayvault.toml"
     configure
     inside systemctl restart trayvault.service
@@ -50,8 +55,8 @@ split_egress_scores() {
 }
 
 split_egress_has_no_network() {
-    local pid=/proc/$(daemon_pid)
-    local socket=/run/trayvault-egress/api.tray.io.sock
+    local pid socket=/run/trayvault-egress/api.tray.io.sock
+    pid=/proc/$(daemon_pid)
     [ "$(inside readlink "$pid/ns/net")" != "$(inside readlink /proc/1/ns/net)" ] || fail "it is in the host's network"
     # Besides a heading there is loopback, and that is not up.
     expect "routes" 1 "$(inside sed -n '$=' "$pid/net/route")"

@@ -1,11 +1,12 @@
+# shellcheck shell=bash disable=SC2154,SC2016,SC2119
 # What the journal has, and what it must not have.
 
 journal_has_fields() {
     local read field
     read=$(inside journalctl --output=json --lines=1 TRAYVAULT_ACTION=authentication.read \
         TRAYVAULT_CALLER_UNIT=reader.service TRAYVAULT_DECISION=done)
-    for field in MESSAGE_ID TRAYVAULT_AUDIT_SEQUENCE TRAYVAULT_AUTHENTICATION_ID TRAYVAULT_CALLER_UID TRAYVAULT_REQUEST_ID \
-        TRAYVAULT_RULE; do
+    for field in MESSAGE_ID TRAYVAULT_AUDIT_SEQUENCE TRAYVAULT_AUTHENTICATION_ID TRAYVAULT_CALLER_UID \
+        TRAYVAULT_REQUEST_ID TRAYVAULT_RULE; do
         [ -n "$(inside jq --raw-output ".$field // empty" <<<"$read")" ] || fail "a read has no field $field"
     done
     expect "the unit that said so" trayvault.service "$(inside jq --raw-output ._SYSTEMD_UNIT <<<"$read")"
@@ -24,17 +25,20 @@ journal_has_no_secret() {
     while IFS= read -r line; do
         forms <<<"$line"
     done <"$last/.all" >"$patterns"
-    # The key is bytes, and what a base64 of it is.
-    od -An -v -tx1 "$root/etc/trayvault/vault.key" | tr -d ' \n' >>"$patterns"
-    echo >>"$patterns"
-    base64 --wrap=0 "$root/etc/trayvault/vault.key" | cut -c 1-40 >>"$patterns"
+    # The key is bytes.
+    {
+        od -An -v -tx1 "$root/etc/trayvault/vault.key" | tr -d ' \n'
+        echo
+        base64 --wrap=0 "$root/etc/trayvault/vault.key" | cut -c 1-40
+    } >>"$patterns"
     inside journalctl --all --output=export >"$journal"
     # The search finds what is there.
     (cat "$journal" && printf 'MESSAGE=a %s b\n' "$(tail -n 1 "$last/.all" | base64)") >"$journal.planted"
-    grep --text --quiet --fixed-strings --ignore-case --file="$patterns" "$journal.planted" || fail "the search finds nothing"
+    grep --text --quiet --fixed-strings --ignore-case --file="$patterns" "$journal.planted" ||
+        fail "the search finds nothing"
     rm "$journal.planted"
     local found
-    found=$(grep --text --fixed-strings --ignore-case --file="$patterns" "$journal" | wc -l || true)
+    found=$(grep --text --count --fixed-strings --ignore-case --file="$patterns" "$journal" || true)
     expect "lines with a secret" 0 "$found"
     note "$(wc -l <"$last/.all") secrets in $(wc -l <"$patterns") forms, $(wc -c <"$journal") bytes of journal"
 }

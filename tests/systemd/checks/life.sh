@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2016,SC2119
 # From a start to an end, and what goes wrong between.
 
 starts_without_tray() {
@@ -23,15 +24,25 @@ boots_to_active() {
 }
 
 kernel_protections_are_used() {
-    local said
-    said=$(inside journalctl --unit=trayvault.service --boot --output=cat)
-    grep -q 'keys and tokens are in memfd_secret memory' <<<"$said" || fail "keys are not in memfd_secret memory"
-    note "$(inside trayvault status --json | inside jq --compact-output '{sandbox}')"
-    local pid
+    local pid doctor landlock
+    doctor=$(inside trayvault doctor --json || true)
+    kernel_has() {
+        inside jq --exit-status "any(.[]; .subject == \"$1\" and .standing == \"good\")" <<<"$doctor" >/dev/null
+    }
+    if kernel_has memory; then
+        in_journal 'keys and tokens are in memfd_secret memory' || fail "keys are not in memfd_secret memory"
+    fi
+    landlock=$(inside trayvault status --json | inside jq --raw-output .landlock)
+    ! kernel_has Landlock || expect "Landlock" whole "$landlock"
     pid=$(daemon_pid)
     expect "its capabilities" 0000000000000000 "$(inside sed -n 's/^CapBnd:\t//p' "/proc/$pid/status")"
-    expect "new privileges" 1 "$(inside sed -n 's/^NoNewPrivs:\t//p' "/proc/$pid/status")"
+    expect "no new privileges" 1 "$(inside sed -n 's/^NoNewPrivs:\t//p' "/proc/$pid/status")"
     expect "seccomp" 2 "$(inside sed -n 's/^Seccomp:\t//p' "/proc/$pid/status")"
+    note "Landlock: $landlock"
+}
+
+doctor_finds_nothing_wrong() {
+    vault doctor
 }
 
 reload_puts_rules_in_force() {
@@ -41,8 +52,7 @@ reload_puts_rules_in_force() {
     before=$(daemon_pid)
     inside systemctl reload trayvault.service
     digest=$(sha256sum <"$root/etc/trayvault/trayvault.toml" | cut -d' ' -f1)
-    wait_until "the log has the configuration's digest" \
-        entry ".action == \"daemon.reload\" and .outcome == \"done\" and .digest == \"$digest\""
+    wait_until "the log has the configuration's digest" reloaded "$digest"
     in_unit late.service late trayvault get "$(slack)"
     expect "the process" "$before" "$(daemon_pid)"
     configure
@@ -50,17 +60,43 @@ reload_puts_rules_in_force() {
     wait_until "the rule is gone" late_is_refused
 }
 
+# reloaded DIGEST: whether a configuration of this digest was put in force.
+reloaded() {
+    entry ".action == \"daemon.reload\" and .outcome == \"done\" and .digest == \"$1\""
+}
+
 late_is_refused() {
     ! in_unit late.service late trayvault get "$(slack)"
 }
 
+# With systemd 253 and later: when `systemctl reload` returns, it is done.
+reload_is_waited_for() {
+    local version digest
+    version=$(inside systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+    if [ "$version" -lt 253 ]; then
+        note "not with systemd $version"
+        return
+    fi
+    with_drop_in notify-reload.conf
+    inside systemctl restart trayvault.service
+    configure '# another digest'
+    inside systemctl reload trayvault.service
+    digest=$(sha256sum <"$root/etc/trayvault/trayvault.toml" | cut -d' ' -f1)
+    reloaded "$digest" || fail "it was not waited for"
+    configure
+    without_drop_in notify-reload.conf
+    inside systemctl restart trayvault.service
+}
+
 wrong_reload() {
     configure 'unknown = 1'
-    inside systemctl reload trayvault.service || true
+    inside systemctl reload trayvault.service
     wait_until "the failure is in the log" entry '.action == "daemon.reload" and .outcome == "failed"'
-    is_active || fail "it is not active"
-    reads
+    # A client that is told where the socket is needs no configuration.
+    local answer=0
+    inside env TRAYVAULT_SOCKET=/run/trayvault/api.sock trayvault get "$(slack)" || answer=$?
     configure
+    expect "what is answered" 0 "$answer"
     inside systemctl reload trayvault.service
 }
 
@@ -105,17 +141,26 @@ kill_9() {
     vault audit verify
 }
 
+# What is under way gets an answer, if only that the daemon is stopping, and no connection is cut off.
 stop_drains() {
-    local answer=$last/.answer
-    # The pull that the request leads to is held up.
+    local pulled=$last/.pulled planned=$last/.planned half=/run/half-request pids=()
+    # A pull that Tray takes its time for, and a request whose body has come by half.
     tray faults --json '{"call": "full_read", "kind": {"delay_ms": 4000}}'
-    inside curl --silent --max-time 60 --output /dev/null --write-out '%{http_code}' --request POST \
-        --unix-socket /run/trayvault/api.sock "http://trayvault/v1/authentications/$(slack)/refresh" >"$answer" &
-    local client=$!
+    inside curl --silent --max-time 60 --include --request POST --unix-socket /run/trayvault/api.sock \
+        "http://trayvault/v1/authentications/$(slack)/refresh" >"$pulled" &
+    pids+=($!)
+    document "half of it" xoxb-none >"$root/opt/test/half.json"
+    inside sh /opt/test/half-request /opt/test/half.json "$half" >"$planned" &
+    pids+=($!)
     wait_until "Tray is asked" fault_has_struck
+    wait_until "half a request is sent" inside test -e "$half"
     inside systemctl stop trayvault.service
-    wait "$client" || fail "the client has no answer"
-    expect "the answer" 200 "$(cat "$answer")"
+    wait "${pids[@]}"
+    local answer
+    for answer in "$pulled" "$planned"; do
+        head -n 1 "$answer" | grep -E '^HTTP/1.1 (200|503) ' || fail "a request was cut off"
+        head -n 1 "$answer" | grep ' 200 ' || grep '"code":"stopping"' "$answer" || fail "$(head -n 1 "$answer")"
+    done
     expect "its result" success "$(property Result)"
     expect "the last entry" daemon.stop "$(entries | tail -n 1 | inside jq --raw-output .action)"
     inside systemctl start trayvault.service

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2016,SC2119
 # The package, from its first installation to its purge.
 
 package_installs_and_starts_nothing() {
@@ -5,7 +6,8 @@ package_installs_and_starts_nothing() {
     expect "the package" "install ok installed" "$(inside dpkg-query --show --showformat '${Status}' trayvault)"
     inside getent passwd trayvault
     inside id --name --groups trayvault | grep -w trayvault-drop || fail "the daemon's user is not in trayvault-drop"
-    expect "the drop directory" "3730 trayvault trayvault-drop" "$(inside stat --format '%a %U %G' /var/spool/trayvault/tmp)"
+    expect "the drop directory" "3730 trayvault trayvault-drop" \
+        "$(inside stat --format '%a %U %G' /var/spool/trayvault/tmp)"
     expect "the configuration" "644 root root" "$(inside stat --format '%a %U %G' /etc/trayvault/trayvault.toml)"
     local unit
     for unit in trayvault.service trayvault.socket trayvault-credentials.socket; do
@@ -43,7 +45,7 @@ package_purged() {
     expect "the socket is" inactive "$(inside systemctl is-active trayvault.socket || true)"
     [ ! -e "$root/usr/bin/trayvault" ] || fail "the program is there still"
     [ -e "$root/etc/trayvault/trayvault.toml" ] || fail "a removal took the configuration away"
-    inside dpkg --purge trayvault 2>&1 | tee /dev/stderr | grep '/var/lib/trayvault is not empty and was kept' >/dev/null ||
+    inside dpkg --purge trayvault 2>&1 | grep '/var/lib/trayvault is not empty and was kept' ||
         fail "nobody is told that the vault was kept"
     [ -e "$root/var/lib/trayvault/audit/audit.jsonl" ] || fail "the vault is gone"
     [ ! -e "$root/etc/trayvault/trayvault.toml" ] || fail "the configuration is there still"

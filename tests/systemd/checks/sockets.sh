@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2016,SC2119
 # With systemd's sockets and without them; key and token encrypted.
 
 encrypted_credentials() {
@@ -20,7 +21,8 @@ encrypted_credentials() {
 
 socket_activation() {
     inside systemctl stop trayvault.service
-    is_active trayvault.socket && is_active trayvault-credentials.socket || fail "the sockets went with the daemon"
+    is_active trayvault.socket || fail "api.sock went with the daemon"
+    is_active trayvault-credentials.socket || fail "credentials.sock went with the daemon"
     expect "api.sock" "666 root" "$(inside stat --format '%a %U' /run/trayvault/api.sock)"
     expect "credentials.sock" "600 root" "$(inside stat --format '%a %U' /run/trayvault/credentials.sock)"
     expect "their directory" "755 root" "$(inside stat --format '%a %U' /run/trayvault)"
@@ -30,7 +32,7 @@ socket_activation() {
     # By the other socket: a unit waits for its credential.
     inside systemctl stop trayvault.service
     inside systemctl start consumer.service
-    expect "a value" "$(inside trayvault get "$(slack)" --field /credentials/accessToken)" "$(inside cat /run/consumer/token)"
+    expect "a value" "$(a_value)" "$(inside cat /run/consumer/token)"
     in_journal "the sockets are systemd's" || fail "the daemon has other sockets"
 }
 
@@ -43,10 +45,10 @@ own_sockets() {
     expect "credentials.sock" "600 trayvault" "$(inside stat --format '%a %U' /run/trayvault/credentials.sock)"
     reads
     inside systemctl start consumer.service
-    expect "a value" "$(inside trayvault get "$(slack)" --field /credentials/accessToken)" "$(inside cat /run/consumer/token)"
-    # And back.
-    without_drop_in own-sockets.conf
+    expect "a value" "$(a_value)" "$(inside cat /run/consumer/token)"
+    # And back: stopped first, so that its directory goes with it.
     inside systemctl stop trayvault.service
+    without_drop_in own-sockets.conf
     inside systemctl unmask trayvault.socket trayvault-credentials.socket
     inside systemctl start trayvault.service
     expect "their directory" "755 root" "$(inside stat --format '%a %U' /run/trayvault)"

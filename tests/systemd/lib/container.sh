@@ -1,6 +1,7 @@
+# shellcheck shell=bash disable=SC2154,SC2016,SC2119
 # The container: booted, entered and shut down.
 
-leader=
+nspawn='' leader='' root=''
 
 boot() {
     in_cgroup2 systemd-nspawn --quiet --boot --register=no --keep-unit --private-network \
@@ -30,28 +31,25 @@ inside() {
 }
 
 shut_down() {
-    [ -n "${nspawn:-}" ] || return 0
+    [ -n "$nspawn" ] || return 0
     if [ -n "$leader" ] && kill -0 "$nspawn" 2>/dev/null; then
         inside systemctl poweroff --no-wall >/dev/null 2>&1 || true
         local end=$((SECONDS + 60))
         while kill -0 "$nspawn" 2>/dev/null && [ $SECONDS -lt $end ]; do sleep 0.2; done
     fi
-    # Nothing happens to what has ended.
-    [ -z "$leader" ] || ! kill -0 "$nspawn" 2>/dev/null || kill -KILL "$leader" 2>/dev/null || true
-    kill -KILL "$nspawn" 2>/dev/null || true
+    # Whatever is left of it; it is called after systemd-nspawn's process.
+    find /sys/fs/cgroup -maxdepth 3 -path "*/trayvault-test-$nspawn/cgroup.kill" -exec sh -c 'echo 1 >"$1"' sh {} \;
     wait "$nspawn" 2>/dev/null || true
-    nspawn= leader=
+    forget_groups "$nspawn"
+    nspawn='' leader=''
 }
 
 clean_up() {
     local code=$?
     trap - EXIT INT TERM
     set +e
-    if [ -n "$leader" ]; then
-        inside journalctl --no-pager --all >"$last/journal.log" 2>/dev/null
-    fi
+    [ -z "$leader" ] || inside journalctl --no-pager --all >"$last/journal.log" 2>/dev/null
     shut_down
-    find /sys/fs/cgroup -depth -type d -path '*/trayvault-test-*' -exec rmdir {} + 2>/dev/null
-    [ -z "${root:-}" ] || rm -rf --one-file-system "$root"
+    [ -z "$root" ] || rm -rf --one-file-system "$root"
     exit "$code"
 }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2016,SC2119
 # The daemon's house in the container.
 
 # in_unit UNIT USER COMMAND...: as a unit of that name.
@@ -11,7 +12,8 @@ in_unit() {
 vault() {
     inside systemd-run --quiet --wait --pipe --collect --uid=trayvault \
         --property=StateDirectory=trayvault --property=StateDirectoryMode=0700 \
-        --property=LoadCredential=vault.key:/etc/trayvault/vault.key -- trayvault "$@"
+        --property=LoadCredential=vault.key:/etc/trayvault/vault.key \
+        --property=LoadCredential=master.token:/etc/trayvault/master.token -- trayvault "$@"
 }
 
 # Takes the emulator's word: tray PATH [curl's options].
@@ -39,9 +41,11 @@ tray_down() {
 }
 
 # The configuration, with more behind it.
+# shellcheck disable=SC2120
 configure() {
-    sed "s/@SLACK@/$(cat "$root/opt/test/slack.id")/" "$root/opt/test/trayvault.toml" >"$root/etc/trayvault/trayvault.toml"
-    printf '%s\n' "$@" >>"$root/etc/trayvault/trayvault.toml"
+    local config=$root/etc/trayvault/trayvault.toml
+    sed "s/@SLACK@/$(slack)/" "$root/opt/test/trayvault.toml" >"$config"
+    printf '%s\n' "$@" >>"$config"
 }
 
 # Enters a drop-in of the package's, or takes it away.
@@ -60,6 +64,7 @@ property() {
     inside systemctl show --property="$1" --value "${2:-trayvault.service}"
 }
 
+# shellcheck disable=SC2120
 is_active() {
     inside systemctl is-active --quiet "${1:-trayvault.service}"
 }
@@ -72,7 +77,7 @@ daemon_pid() {
 is_another_daemon() {
     local pid
     pid=$(daemon_pid)
-    is_active && [ "$pid" -ne 0 ] && [ "$pid" -ne "$1" ]
+    is_active trayvault.service && [ "$pid" -ne 0 ] && [ "$pid" -ne "$1" ]
 }
 
 # Whether the journal since the last boot has this in a message.
@@ -88,6 +93,10 @@ reads() {
     inside trayvault get "$(slack)"
 }
 
+a_value() {
+    inside trayvault get "$(slack)" --field /credentials/accessToken
+}
+
 # The entries of the log that are there, as JSON lines.
 entries() {
     cat "$root"/var/lib/trayvault/audit/audit*.jsonl
@@ -101,7 +110,8 @@ entry() {
 set_up_vault() {
     inside systemctl start tray.service
     wait_until "the emulator answers" tray state --output /dev/null
-    tray authentications | inside jq --raw-output 'first(.[] | select(.service == "slack")).id' >"$root/opt/test/slack.id"
+    tray authentications | inside jq --raw-output 'first(.[] | select(.service == "slack")).id' \
+        >"$root/opt/test/slack.id"
     install -m 600 /dev/null "$root/etc/trayvault/master.token"
     tray tokens | inside jq --join-output .master >"$root/etc/trayvault/master.token"
     tray_down
@@ -109,6 +119,6 @@ set_up_vault() {
     head -c 32 /dev/urandom >"$root/etc/trayvault/vault.key"
     cp "$root/opt/test/ca.pem" "$root/etc/trayvault/ca.pem"
     inside usermod --append --groups trayvault-drop importer
-    configure
+    configure ''
     vault init
 }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2016,SC2119
 # What is checked, and how it came out.
 
 passed=0
@@ -13,7 +14,7 @@ check() {
     set +e
     (
         set -eE
-        trap 'why "$BASH_COMMAND (${BASH_SOURCE[0]##*/}:$LINENO)"' ERR
+        trap 'why "this failed: $(line_of_check)"' ERR
         set -x
         "$@"
     ) >"$log" 2>&1 </dev/null
@@ -27,6 +28,17 @@ check() {
         echo "FAILED $name: $(head -n 1 "$reason" 2>/dev/null || echo "it ended with $code") (see $log)"
     fi
     rm -f "$last/.note"
+}
+
+# The line of a check that is being run, and where it is.
+line_of_check() {
+    local frame
+    for frame in "${!BASH_SOURCE[@]}"; do
+        [[ ${BASH_SOURCE[frame]} == */checks/* ]] || continue
+        local line=${BASH_LINENO[frame - 1]} file=${BASH_SOURCE[frame]}
+        echo "$(sed -n "${line}s/^ *//p" "$file") (${file##*/}:$line)"
+        return
+    done
 }
 
 # The first reason is the one.

@@ -1,6 +1,7 @@
+# shellcheck shell=bash disable=SC2154,SC2016,SC2119
 # The Debian root: made once, copied for each run.
 
-release=bookworm
+release=${DEBIAN_RELEASE:-bookworm}
 root_packages=systemd,systemd-sysv,dbus,ca-certificates,openssl,socat,curl,jq,procps
 # Whatever makes another root gives it another name.
 base=$work/$release-1
@@ -27,7 +28,7 @@ fill_root() {
     mkdir -p "$root/opt/test" "$root/etc/systemd/journald.conf.d"
     cp "$emulator" "$root/opt/test/tray"
     cp "$package" "$root/opt/test/trayvault.deb"
-    cp "$here"/files/trayvault.toml "$root/opt/test/"
+    cp "$here"/files/{trayvault.toml,half-request} "$root/opt/test/"
     cp "$here"/files/*.service "$root/etc/systemd/system/"
     # All of it is searched at the end.
     printf '[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\nMaxLevelStore=debug\n' \
