@@ -11,7 +11,7 @@ make_base_root() {
     echo "making a Debian $release in $base"
     rm -rf "$base.new"
     debootstrap --variant=minbase --include="$root_packages" "$release" "$base.new" \
-        "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" >"$work/debootstrap.log" 2>&1 || {
+        ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >"$work/debootstrap.log" 2>&1 || {
         rm -rf "$base.new"
         skip "debootstrap failed: $(tail -n 1 "$work/debootstrap.log")"
     }
