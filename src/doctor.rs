@@ -4,6 +4,7 @@ use std::{
     fs::{self, Metadata},
     os::unix::fs::MetadataExt,
     path::Path,
+    time::Duration,
 };
 
 use hyper::{Method, StatusCode};
@@ -20,7 +21,7 @@ use crate::{
         accounts,
         sandbox::{self, Sandbox},
     },
-    tray::Tray,
+    tray::{self, Tray},
 };
 
 /// Keys and tokens of some thousand end users, in bytes.
@@ -31,10 +32,12 @@ const OPEN_FILES: u64 = 8_192;
 const WATCHES: u64 = 1_024;
 /// Files that come at once. What is past it is found all the same, a little later.
 const QUEUED_EVENTS: u64 = 4_096;
+/// How long Tray, or the daemon, may take over an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What the expiry of credentials can stand, in seconds (docs/sync.md).
 const SKEW: u64 = 300;
 
-/// Looks at it. Tray is asked one question for each token; nothing is changed but the count of keys that did not fit.
+/// Looks at it. Tray is asked one question for each token, again where it does not answer; nothing is changed but the count of keys that did not fit.
 ///
 /// # Errors
 /// [`ConfigError`]: the configuration itself is wrong.
@@ -49,7 +52,7 @@ pub fn doctor(path: &Path) -> Result<Vec<Finding>, ConfigError> {
         return Ok(findings);
     };
     runtime.block_on(async {
-        findings.extend(tray(&config).await);
+        findings.extend(tray_and_tokens(&config).await);
         findings.extend(daemon(&config).await);
     });
     Ok(findings)
@@ -72,14 +75,15 @@ fn confinement(offered: Sandbox) -> Finding {
 
 /// What the kernel rations.
 fn limits() -> [Finding; 4] {
-    let rationed = |resource| getrlimit(resource).current.unwrap_or(u64::MAX);
+    // The daemon takes as many files as it may.
+    let rationed = |resource| getrlimit(resource).maximum.unwrap_or(u64::MAX);
     let of_kernel = |name| fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?.trim().parse().ok();
     [
         limit(
             "locked memory",
             Some(rationed(Resource::Memlock)),
             LOCKED_MEMORY,
-            "bytes here",
+            "bytes in this shell",
             "LimitMEMLOCK=64M in the unit",
         ),
         limit("open files", Some(rationed(Resource::Nofile)), OPEN_FILES, "here", "LimitNOFILE=65536 in the unit"),
@@ -121,8 +125,10 @@ fn files(path: &Path, config: &Config) -> Vec<Finding> {
         findings.push(file("credentials.sock", &config.credentials_socket(), 0o077, hint));
     }
     if let Some(drop) = &config.ingest.directory {
-        findings.push(file("drop directory", drop, 0o007, "anybody may drop documents: keep it to a group"));
+        findings.push(file("drop directory", drop, 0o002, "anybody may drop documents: keep it to a group"));
     }
+    let ways = [config.tray.api_url(), config.tray.graphql_url()].map(|url| config.tray.egress_socket(url));
+    findings.extend(ways.iter().flatten().map(|way| file("way to Tray", way, 0o007, "it is the daemon's own way out")));
     findings
 }
 
@@ -147,13 +153,20 @@ fn owners(metadata: &Metadata) -> String {
 }
 
 /// Whether Tray answers, with these tokens, and by which clock.
-async fn tray(config: &Config) -> Vec<Finding> {
+async fn tray_and_tokens(config: &Config) -> Vec<Finding> {
     let note = |detail: &str| vec![Finding::new("Tray", Standing::Note, detail)];
     if config.tray.offline {
         return note("not asked: tray.offline");
     }
     // What is wrong with either, `check` has found.
-    let Ok(tray) = Tray::new(&config.tray) else { return Vec::new() };
+    let patient = |span: Duration| span.min(PATIENCE);
+    let hasty = tray::Config {
+        connect_timeout: patient(config.tray.connect_timeout),
+        header_timeout: patient(config.tray.header_timeout),
+        body_timeout: patient(config.tray.body_timeout),
+        ..config.tray.clone()
+    };
+    let Ok(tray) = Tray::new(&hasty) else { return Vec::new() };
     let tokens = match custody::read_tokens(&config.tokens) {
         Ok(tokens) => tokens,
         Err(TokenError::Unreadable(_, SourceError::NoCredentials(_))) => {
@@ -188,9 +201,17 @@ fn clock(skew: i64) -> Finding {
 
 /// What the daemon that runs says of itself.
 async fn daemon(config: &Config) -> Vec<Finding> {
-    let answer = match socket::request(&config.api_socket(), Method::GET, "/v1/status", None).await {
-        Ok(answer) => answer,
-        Err(error) => {
+    let socket = config.api_socket();
+    let asked = tokio::time::timeout(PATIENCE, socket::request(&socket, Method::GET, "/v1/status", None));
+    let answer = match asked.await {
+        Ok(Ok(answer)) => answer,
+        Err(_) => {
+            return vec![
+                Finding::new("daemon", Standing::Bad, "takes connections, and does not answer")
+                    .hint("systemctl restart trayvault; what it is at: journalctl -u trayvault".to_owned()),
+            ];
+        }
+        Ok(Err(error)) => {
             let hint = "systemctl start trayvault; why it ended: journalctl -u trayvault".to_owned();
             return vec![Finding::new("daemon", Standing::Note, error.to_string()).hint(hint)];
         }
@@ -198,8 +219,14 @@ async fn daemon(config: &Config) -> Vec<Finding> {
     if answer.status == StatusCode::FORBIDDEN {
         return vec![Finding::new("daemon", Standing::Good, "answers; it does not tell you how it stands")];
     }
-    let status: serde_json::Value = serde_json::from_slice(answer.body.expose_secret()).unwrap_or_default();
-    standing(&status)
+    let said: serde_json::Value = serde_json::from_slice(answer.body.expose_secret()).unwrap_or_default();
+    if answer.status.is_success() { standing(&said) } else { vec![fails(&said)] }
+}
+
+fn fails(said: &serde_json::Value) -> Finding {
+    let message = said["message"].as_str().unwrap_or("it does not say why");
+    Finding::new("daemon", Standing::Bad, format!("answers that it can't say how it stands: {message}"))
+        .hint("journalctl -u trayvault".to_owned())
 }
 
 fn standing(status: &serde_json::Value) -> Vec<Finding> {
@@ -207,8 +234,11 @@ fn standing(status: &serde_json::Value) -> Vec<Finding> {
     let vault = text(&status["vault"]);
     let mut findings = vec![match &*vault {
         "unlocked" => Finding::new("daemon", Standing::Good, format!("answers, version {}", text(&status["version"]))),
-        _ => Finding::new("daemon", Standing::Note, format!("answers; its vault is {vault}"))
-            .hint("trayvault unlock".to_owned()),
+        "locked" => {
+            Finding::new("daemon", Standing::Note, "answers; its vault is locked").hint("trayvault unlock".to_owned())
+        }
+        _ => Finding::new("daemon", Standing::Bad, "its answer can't be understood")
+            .hint("are the daemon and this program of the same version?".to_owned()),
     }];
     let count = |state: &str| status["authentications"][state].as_u64().unwrap_or_default();
     let (full, not_enabled) = (count("full"), count("not_enabled"));
@@ -222,12 +252,17 @@ fn standing(status: &serde_json::Value) -> Vec<Finding> {
         )
         .hint("the organisation's owner or an admin asks Tray's support to enable the full read".to_owned()),
     });
-    let problems = [&status["problems"], &status["sync"]["last"]["problems"], &status["ingest"]["problems"]];
-    let problems = problems.into_iter().filter_map(serde_json::Value::as_array).flatten();
-    findings.extend(problems.map(|problem| {
-        Finding::new("problem", Standing::Note, text(&problem["what"]))
-            .hint(problem["hint"].as_str().map(str::to_owned))
-    }));
+    // The daemon's own keep it from answering; the others' are told to those who see to them.
+    let problems = [
+        (Standing::Bad, &status["problems"]),
+        (Standing::Note, &status["sync"]["last"]["problems"]),
+        (Standing::Note, &status["ingest"]["problems"]),
+    ];
+    for (standing, problems) in problems {
+        findings.extend(problems.as_array().into_iter().flatten().map(|problem| {
+            Finding::new("problem", standing, text(&problem["what"])).hint(problem["hint"].as_str().map(str::to_owned))
+        }));
+    }
     findings
 }
 
@@ -260,11 +295,13 @@ mod tests {
             "Note daemon: answers; its vault is locked|trayvault unlock",
             "Note full read: Tray has not enabled it for 2 authentications|the organisation's owner or an admin asks Tray's \
              support to enable the full read",
-            "Note problem: the disk is full|make room",
+            "Bad problem: the disk is full|make room",
         ];
         assert_eq!(shown(&standing(&status)), said);
         // An answer that makes no sense is no reason to fall over.
-        assert_eq!(standing(&serde_json::Value::Null)[0].standing, Standing::Note);
+        assert_eq!(standing(&serde_json::Value::Null)[0].standing, Standing::Bad);
+        let refused = fails(&json!({ "code": "cache_unavailable", "message": "the sealed cache can't be read" }));
+        assert_eq!((refused.standing, refused.detail.ends_with("can't be read")), (Standing::Bad, true));
     }
 
     #[test]

@@ -123,13 +123,18 @@ impl AuditLog {
         let written = self.0.queue.join(event);
         // Others who are being answered get as far as this.
         yield_now().await;
-        if self.0.queue.begin() {
-            let mut writer = Writer(Some(self));
-            while writer.goes_on() {
-                yield_now().await;
+        loop {
+            if let Some(turn) = self.0.queue.turn() {
+                self.write_waiting(self.chain());
+                drop(turn);
+                self.remove_old();
+            }
+            tokio::select! {
+                biased;
+                written = written.wait() => return written.clone(),
+                () = self.0.queue.free() => {}
             }
         }
-        written.wait().await.clone()
     }
 
     /// Writes an entry and waits until it is on stable storage: for what can't be undone.
@@ -165,15 +170,11 @@ impl AuditLog {
         self.0.mirror.tell_anchor(anchor);
     }
 
-    /// Returns once nobody is in the way of the next entry, and what was written is on stable storage. Whether it can be
-    /// written is another matter: [`failure`](Self::failure).
+    /// Returns once nobody is in the way of the next entry. Whether it can be written is another matter:
+    /// [`failure`](Self::failure).
     pub fn go_on(&self) {
         let mut chain = self.chain();
         drop(self.take_turn(&mut chain));
-        let file = Arc::clone(&chain.file);
-        drop(chain);
-        // What is wrong with the disk shows in the entries.
-        let _ = file.sync_data();
     }
 
     /// The last entry.
@@ -316,32 +317,6 @@ impl AuditLog {
 
     pub(super) fn unwritable(&self, source: io::Error) -> AuditError {
         AuditError::Unwritable { path: self.0.path.clone(), source }
-    }
-}
-
-/// Whoever writes what waits, until nothing does: the others need not wait for the log's lock meanwhile.
-pub(super) struct Writer<'a>(pub(super) Option<&'a AuditLog>);
-
-impl Writer<'_> {
-    /// Writes what waits; whether more has come meanwhile.
-    pub(super) fn goes_on(&mut self) -> bool {
-        let Some(log) = self.0 else { return false };
-        log.write_waiting(log.chain());
-        log.remove_old();
-        if log.0.queue.is_through() {
-            self.0 = None;
-        }
-        self.0.is_some()
-    }
-}
-
-impl Drop for Writer<'_> {
-    /// Others wait for what it has not written.
-    fn drop(&mut self) {
-        match self.0 {
-            Some(log) if std::thread::panicking() => log.0.queue.give_up(),
-            _ => while self.goes_on() {},
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::SetOnce;
+use tokio::sync::{Notify, SetOnce};
 
 use super::{event::Event, log::AuditError, segment::FILE_NAME};
 
@@ -14,7 +14,11 @@ pub(super) type Written = Arc<SetOnce<Result<(), Arc<AuditError>>>>;
 
 /// Those that came since the last batch was taken.
 #[derive(Default)]
-pub(super) struct Queue(Mutex<Waiting>);
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    /// Told when one has written and more has come.
+    free: Notify,
+}
 
 #[derive(Default)]
 struct Waiting {
@@ -45,6 +49,21 @@ impl Drop for Batch {
     }
 }
 
+/// The turn of the one who writes: a batch, and it is another's.
+#[must_use]
+pub(super) struct Turn<'a>(&'a Queue);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting();
+        waiting.is_being_written = false;
+        if !waiting.batch.entries.is_empty() {
+            // INVARIANT: whoever waits asks for the turn after this. Where the one that is told goes, another is told.
+            self.0.free.notify_one();
+        }
+    }
+}
+
 impl Queue {
     pub(super) fn join(&self, event: Event) -> Written {
         let batch = &mut self.waiting().batch;
@@ -52,26 +71,19 @@ impl Queue {
         Arc::clone(&batch.written)
     }
 
-    /// Whether the caller is the one who writes from now on: something waits, and nobody does. It does until it
-    /// [is through](Self::is_through), or has [given up](Self::give_up).
-    pub(super) fn begin(&self) -> bool {
+    /// Makes the caller the one who writes, if something waits and nobody does.
+    pub(super) fn turn(&self) -> Option<Turn<'_>> {
         let mut waiting = self.waiting();
-        let begins = !waiting.is_being_written && !waiting.batch.entries.is_empty();
-        waiting.is_being_written |= begins;
-        begins
+        if waiting.is_being_written || waiting.batch.entries.is_empty() {
+            return None;
+        }
+        waiting.is_being_written = true;
+        Some(Turn(self))
     }
 
-    /// Whether nothing waits any more.
-    pub(super) fn is_through(&self) -> bool {
-        let mut waiting = self.waiting();
-        // INVARIANT: in one look. Whoever joins after it finds nobody writing, and writes.
-        waiting.is_being_written = !waiting.batch.entries.is_empty();
-        !waiting.is_being_written
-    }
-
-    /// What waits is left to the next who joins.
-    pub(super) fn give_up(&self) {
-        self.waiting().is_being_written = false;
+    /// Resolves when somebody may be wanted to write: each who waits for its entry waits for this too.
+    pub(super) async fn free(&self) {
+        self.free.notified().await;
     }
 
     /// What waits, if anything does.
@@ -82,6 +94,6 @@ impl Queue {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // A panic can't leave it half-changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,7 +10,10 @@ use reqwest::Url;
 use crate::{
     config::{Config, Unlock},
     source::Source,
-    system::sandbox::{self, Needs, Sandbox},
+    system::{
+        process,
+        sandbox::{self, Needs, Sandbox},
+    },
     unlock,
 };
 
@@ -18,7 +21,16 @@ use crate::{
 const DOMAIN: u16 = 53;
 
 /// Gives it up, as far as the kernel can take it.
+///
+/// Whoever may look into other users' processes, root, keeps that: what is confined by Landlock sees no executable but its
+/// own any more (ptrace(2), `PTRACE_MODE_READ_FSCREDS`), and the workflow guard goes by them where they can be seen.
 pub(super) fn confine(config_path: &Path, config: &Config) -> Sandbox {
+    if process::sees_executables() {
+        tracing::info!(
+            "not confined by Landlock: executables of callers are seen, and the workflow guard goes by them"
+        );
+        return Sandbox::None;
+    }
     sandbox::enter(&needs(config_path, config)).unwrap_or_else(|error| {
         tracing::warn!(%error, "the daemon is not confined by Landlock");
         Sandbox::None
@@ -32,23 +44,46 @@ fn needs(config_path: &Path, config: &Config) -> Needs {
         Source::File(path) => Some(path),
         Source::Credential(_) => None,
     });
-    // Their directories: a file that is exchanged for another is another file.
-    let files = files.chain(tray.ca_file.clone()).chain(config_path.canonicalize());
-    let directories = files.filter_map(|path| path.parent().map(Path::to_owned));
-    let variables = ["CREDENTIALS_DIRECTORY", "SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(env::var_os);
-    let named = variables.flat_map(|paths| env::split_paths(&paths).collect::<Vec<_>>());
-    let parent = |path: &PathBuf| path.parent().map(Path::to_owned);
+    let files = files.chain([config_path.to_owned()]).chain(config_path.canonicalize());
+    let directories = files.filter_map(|path| path.parent().map(above));
+    let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let urls = [tray.api_url(), tray.graphql_url()].into_iter().chain(tray.proxy.as_deref());
     let ports = urls.filter_map(|url| Url::parse(url).ok()?.port_or_known_default());
     Needs {
         writes: [state_directory.clone(), socket.directory.clone()]
             .into_iter()
-            .chain(ingest.directory.clone())
-            .chain(audit.anchor.file.as_ref().and_then(parent))
+            .chain(ingest.directory.as_deref().map(above))
+            .chain(audit.anchor.file.as_deref().and_then(Path::parent).map(above))
             .collect(),
-        reads: directories.chain(named).chain(tray.egress.clone()).collect(),
+        reads: directories.chain(credentials).chain(tray.egress.clone()).collect(),
         asks: vault.unlock == Unlock::Prompt,
         starts_programs: !audit.anchor.command.is_empty(),
         ports: ports.chain(iter::once(DOMAIN)).collect(),
+    }
+}
+
+/// What a directory is in, unless that is everything: what is permitted is so for what is there now, and one that is made
+/// anew, mounted over or led to by a link that is switched is another.
+fn above(directory: &Path) -> PathBuf {
+    let parent = directory.parent().filter(|parent| parent.parent().is_some_and(|above| !above.as_os_str().is_empty()));
+    parent.unwrap_or(directory).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_made_anew_is_still_within() {
+        for (directory, permitted) in [
+            ("/var/spool/trayvault", "/var/spool"),
+            ("/mnt/elsewhere", "/mnt"),
+            ("/drop", "/drop"),
+            ("/", "/"),
+            ("drop", "drop"),
+            ("etc/drop", "etc/drop"),
+        ] {
+            assert_eq!(above(Path::new(directory)), Path::new(permitted), "{directory}");
+        }
     }
 }

@@ -67,6 +67,8 @@ pub fn run(config_path: &Path, accept_rollback: bool, offline: bool) -> Result<(
     logging::start(config.log.level.into());
     memory::forbid_dumps().map_err(|source| DaemonError::System("the process can't be made undumpable", source))?;
     limits::raise_open_files();
+    // It reads the system's root certificates, wherever they are.
+    let tray = Tray::new(&tray::Config { offline: offline || config.tray.offline, ..config.tray.clone() })?;
     // Threads that come later are confined with this one.
     let sandbox = confine(config_path, &config);
     let signals = signals()?;
@@ -75,7 +77,7 @@ pub fn run(config_path: &Path, accept_rollback: bool, offline: bool) -> Result<(
         .build()
         .map_err(|source| DaemonError::System("no threads can be started", source))?;
     runtime.block_on(async {
-        Daemon::start(config_path, config, digest, sandbox, accept_rollback, offline)?.run(signals).await
+        Daemon::start(config_path, config, digest, sandbox, tray, accept_rollback)?.run(signals).await
     })
 }
 
@@ -103,8 +105,8 @@ impl Daemon {
         config: Config,
         digest: [u8; 32],
         sandbox: Sandbox,
+        tray: Tray,
         accept_rollback: bool,
-        offline: bool,
     ) -> Result<Self, DaemonError> {
         let locked = Locked::open(&config.state_directory)?;
         files::private_directory(&config.state_directory)?;
@@ -113,8 +115,6 @@ impl Daemon {
         let audit = audit_log(&config, &unlocked, accept_rollback)?;
         let keyring = unlocked.into_keyring();
         audit.record(&Event::new(Action::Unlock, Outcome::Done))?;
-        let offline = offline || config.tray.offline;
-        let tray = Tray::new(&tray::Config { offline, ..config.tray.clone() })?;
         let board = Board::new(Timestamp::now(), {
             let tray = tray.clone();
             move || tray.standing()

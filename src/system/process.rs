@@ -45,6 +45,11 @@ impl Process {
     }
 }
 
+/// Whether executables of others can be seen: root's are, by nobody who may not look into any process.
+pub fn sees_executables() -> bool {
+    fs::read_link("/proc/1/exe").is_ok()
+}
+
 /// Every process there is, as far as this one may see them.
 ///
 /// # Errors

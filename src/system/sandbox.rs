@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 const WANTED: ABI = ABI::V6;
 
 /// What any program reads: libraries and what they look up names with, certificates, callers, devices of no content.
-const SYSTEM: [&str; 9] = ["/etc", "/usr", "/lib", "/lib64", "/run", "/proc", "/sys", "/dev", "/var/lib/sss"];
+const SYSTEM: [&str; 10] =
+    ["/etc", "/usr", "/lib", "/lib64", "/run", "/proc", "/sys", "/dev", "/var/lib/sss", "/var/lib/extrausers"];
 /// The same where programs are elsewhere (NixOS, Guix).
 const STORES: [&str; 2] = ["/nix/store", "/gnu/store"];
 

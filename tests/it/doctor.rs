@@ -40,6 +40,17 @@ fn of_a_host_on_which_all_is_well_it_says_so() {
     daemon.stop();
 }
 
+/// Of all things a doctor is not held up by what is ill.
+#[test]
+fn a_daemon_that_does_not_answer_is_told() {
+    let house = House::ready(OPEN);
+    std::fs::create_dir(house.path("run")).expect("a directory");
+    let mute = std::os::unix::net::UnixListener::bind(house.path("run/api.sock")).expect("a socket");
+    let (findings, code) = doctor(&house);
+    assert_eq!((found(&findings, "daemon").0.as_str(), code), ("bad", Some(78)), "{findings:?}");
+    drop(mute);
+}
+
 #[test]
 fn what_falls_short_is_told_with_what_to_do_and_never_a_token() {
     let mut house = House::ready(OPEN);

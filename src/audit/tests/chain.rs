@@ -4,7 +4,7 @@ use std::{fs::OpenOptions, io::Write, os::unix::net::UnixDatagram, time::Duratio
 
 use proptest::prelude::*;
 
-use super::{super::log::Writer, *};
+use super::*;
 use crate::{system::journald::Journald, task::Tasks};
 
 #[derive(Clone, Debug)]
@@ -206,26 +206,46 @@ async fn anchors_go_to_a_file_and_a_program_and_only_where_there_is_news() {
     assert!(matches!(fixture.verify(&anchors()), Verdict::Intact(_)));
 }
 
-/// Whoever was asked hung up, or something panicked, while it wrote for others.
+/// Whoever was told to write hung up, or something panicked while it wrote for others.
 #[tokio::test]
-async fn one_who_stops_writing_for_others_leaves_none_of_them_waiting() {
+async fn one_who_stops_leaves_none_of_the_others_waiting() {
     let fixture = Fixture::new();
     let log = fixture.open(Config::default());
     let queue = &log.0.queue;
     let first = queue.join(event(1));
-    assert!(queue.begin(), "something waits");
-    assert!(!queue.begin(), "and one writes it");
-    let second = queue.join(event(2));
-    drop(Writer(Some(&log)));
-    assert!(first.get().is_some_and(Result::is_ok) && second.get().is_some_and(Result::is_ok));
-    queue.join(event(3));
-    assert!(queue.begin());
-    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let _writer = Writer(Some(&log));
+    let turn = queue.turn().expect("something waits");
+    assert!(queue.turn().is_none(), "and one writes it");
+    let mut others: Vec<_> = (2..4).map(|number| Box::pin(log.record_together(event(number)))).collect();
+    for other in &mut others {
+        for _ in 0..2 {
+            assert!(futures_util::poll!(other.as_mut()).is_pending());
+        }
+    }
+    // What it has taken fails as it goes.
+    let taken = queue.take().expect("what waits");
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        let _held = (turn, taken);
         panic!("meanwhile");
     }));
     assert!(caught.is_err());
-    log.record_together(event(4)).await.unwrap();
+    assert!(first.get().is_some_and(Result::is_err));
+    for other in others {
+        assert!(other.await.is_err(), "it was among what was taken");
+    }
+    // Of two who wait the one that is told goes.
+    let one = queue.join(event(4));
+    let turn = queue.turn().expect("something waits");
+    let mut told = Box::pin(log.record_together(event(5)));
+    let mut other = Box::pin(log.record_together(event(6)));
+    for future in [&mut told, &mut other] {
+        for _ in 0..2 {
+            assert!(futures_util::poll!(future.as_mut()).is_pending());
+        }
+    }
+    drop(turn);
+    drop(told);
+    other.await.unwrap();
+    assert!(one.get().is_some_and(Result::is_ok));
     assert!(matches!(fixture.verify(&[]), Verdict::Intact(_)));
-    assert_eq!(log.head().sequence, 5);
+    assert_eq!(log.head().sequence, 4, "the first, and three of these");
 }

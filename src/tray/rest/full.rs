@@ -49,7 +49,9 @@ impl FullAuthentication {
     fn new(body: SecretBytes, id: AuthenticationId) -> Result<Self, Unfit> {
         let view: FullView<'_> = parse(&body)?;
         let is_object = |value: &RawValue| value.get().starts_with('{');
-        let whole = view.id == id && is_object(view.user_data) && is_object(view.credentials);
+        // What is in members that nobody reads here is passed on all the same (RFC 8259, section 8.1).
+        let is_text = std::str::from_utf8(body.expose_secret()).is_ok();
+        let whole = is_text && view.id == id && is_object(view.user_data) && is_object(view.credentials);
         if whole { Ok(Self(body)) } else { Err(Unfit::Misshapen) }
     }
 
