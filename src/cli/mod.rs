@@ -87,7 +87,7 @@ enum Command {
     Init(init::Arguments),
     /// Check the configuration, and what it names on this host
     Check(check::Arguments),
-    /// Check this host too: its kernel and limits, Tray and the tokens, the daemon that runs
+    /// Check the host as a whole: kernel, limits, Tray, tokens, the daemon
     Doctor(check::Arguments),
     /// Run the daemon
     Run(run::Arguments),

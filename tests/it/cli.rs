@@ -94,6 +94,7 @@ fn wrong_arguments_exit_with_usage_and_help_with_success() {
     Commands:
       init       Make the vault: its key file if there is none, its header, its audit log
       check      Check the configuration, and what it names on this host
+      doctor     Check the host as a whole: kernel, limits, Tray, tokens, the daemon
       run        Run the daemon
       status     Show how the daemon stands
       top        Watch how the daemon stands, live
