@@ -8,6 +8,8 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use trayvault::system::process;
+
 use crate::support::{House, OPEN, search};
 
 /// What these tests call Tray's agent: one by its real name would be every test's.
@@ -167,5 +169,22 @@ fn an_agent_that_comes_while_a_connection_lasts_is_seen() {
     daemon.wait("a refusal", || (status() == "403").then_some(()));
     drop(agent);
     daemon.wait("an answer", || (status() == "200").then_some(()));
+    daemon.stop();
+}
+
+/// What a process calls itself is its own word; its executable is the kernel's. A daemon that may see it goes by it.
+#[test]
+fn an_agent_by_another_name_is_known_by_its_executable_where_that_is_seen() {
+    let house = House::ready(&guarding());
+    let daemon = house.daemon();
+    house.sync();
+    let id = house.upstream("slack").id.to_string();
+    let (agent, harmless) = (house.path(AGENT), house.path("harmless"));
+    fs::copy(env!("CARGO_BIN_EXE_trayvault"), &agent).expect("a program");
+    std::os::unix::fs::symlink(&agent, &harmless).expect("a link");
+    let read = ["get", &id, "--field", "/credentials/accessToken"];
+    assert!(house.run(&read).status.success(), "the command line by its own name");
+    let code = house.run_program(&harmless, &read).status.code();
+    assert_eq!(code, Some(if process::sees_executables() { 77 } else { 0 }));
     daemon.stop();
 }
