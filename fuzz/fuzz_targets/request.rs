@@ -139,7 +139,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     }
     let answer = send(bytes, false);
-    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 "), "it is an answer");
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "it is an answer");
     assert!(!answer.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()), "it holds no secret");
     let next = send(b"GET /v1/health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", true);
     assert!(next.starts_with(b"HTTP/1.1 200 "), "the next caller is answered");
