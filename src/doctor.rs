@@ -37,7 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What the expiry of credentials can stand, in seconds (docs/sync.md).
 const SKEW: u64 = 300;
 
-/// Looks at it. Tray is asked one question for each token, again where it does not answer; nothing is changed but the count of keys that did not fit.
+/// Looks at it. Tray is asked one question for each token, again where it does not answer; nothing is changed but the
+/// count of keys that did not fit.
 ///
 /// # Errors
 /// [`ConfigError`]: the configuration itself is wrong.
@@ -61,7 +62,7 @@ pub fn doctor(path: &Path) -> Result<Vec<Finding>, ConfigError> {
 fn confinement(offered: Sandbox) -> Finding {
     let subject = "Landlock";
     match offered {
-        Sandbox::Whole => Finding::new(subject, Standing::Good, "the daemon confines itself"),
+        Sandbox::Whole => Finding::new(subject, Standing::Good, "the daemon confines itself, unless root runs it"),
         Sandbox::Partial => Finding::new(
             subject,
             Standing::Note,
@@ -75,18 +76,24 @@ fn confinement(offered: Sandbox) -> Finding {
 
 /// What the kernel rations.
 fn limits() -> [Finding; 4] {
-    // The daemon takes as many files as it may.
-    let rationed = |resource| getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let (memory, files) = (getrlimit(Resource::Memlock), getrlimit(Resource::Nofile));
     let of_kernel = |name| fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?.trim().parse().ok();
     [
         limit(
             "locked memory",
-            Some(rationed(Resource::Memlock)),
+            Some(memory.current.unwrap_or(u64::MAX)),
             LOCKED_MEMORY,
             "bytes in this shell",
             "LimitMEMLOCK=64M in the unit",
         ),
-        limit("open files", Some(rationed(Resource::Nofile)), OPEN_FILES, "here", "LimitNOFILE=65536 in the unit"),
+        // The daemon takes as many as it may.
+        limit(
+            "open files",
+            Some(files.maximum.unwrap_or(u64::MAX)),
+            OPEN_FILES,
+            "in this shell",
+            "LimitNOFILE=65536 in the unit",
+        ),
         limit(
             "inotify watches",
             of_kernel("max_user_watches"),

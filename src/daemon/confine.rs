@@ -1,4 +1,4 @@
-//! What the daemon needs of its host: it gives up the rest before it does anything else.
+//! What the daemon needs of its host: it gives up the rest before it has a second thread.
 
 use std::{
     env, iter,
