@@ -88,18 +88,20 @@ impl Scribe {
     /// Appends the line of an entry that comes after the one of this MAC; its own.
     pub(super) fn write(
         &self,
-        lines: &mut String,
+        lines: &mut Vec<u8>,
         sequence: u64,
         before: &[u8; MAC_LEN],
         event: &Event,
         generations: Anchored,
     ) -> [u8; MAC_LEN] {
-        let entry = self.entry(sequence, before, event, generations);
-        let mac = entry_mac(&self.key, before, entry.as_bytes());
-        lines.push_str(entry.strip_suffix('}').unwrap_or_default());
-        lines.push_str(",\"mac\":\"");
-        lines.push_str(&hex(&mac));
-        lines.push_str("\"}\n");
+        let start = lines.len();
+        self.entry(lines, sequence, before, event, generations);
+        let mac = entry_mac(&self.key, before, &lines[start..]);
+        // The brace at its end goes behind the MAC.
+        lines.pop();
+        lines.extend_from_slice(b",\"mac\":\"");
+        lines.extend_from_slice(hex(&mac).as_bytes());
+        lines.extend_from_slice(b"\"}\n");
         mac
     }
 
@@ -108,7 +110,7 @@ impl Scribe {
         last_link(&self.key, lines)
     }
 
-    fn entry(&self, sequence: u64, before: &[u8; MAC_LEN], event: &Event, generations: Anchored) -> String {
+    fn entry(&self, lines: &mut Vec<u8>, sequence: u64, before: &[u8; MAC_LEN], event: &Event, generations: Anchored) {
         let owner = event.target.owner.as_ref();
         let entry = Entry {
             v: VERSION,
@@ -134,7 +136,8 @@ impl Scribe {
             after: event.begins_segment().then(|| hex(before)),
             generations,
         };
-        serde_json::to_string(&entry).unwrap_or_else(|_| unreachable!("an entry has string keys and plain values"))
+        serde_json::to_writer(lines, &entry)
+            .unwrap_or_else(|_| unreachable!("an entry has string keys and plain values, and a vector takes all"));
     }
 
     fn owner<'a>(&self, owner: &'a Owner) -> Cow<'a, str> {

@@ -1,7 +1,7 @@
 //! Appends entries to the log, each chained to the one before.
 
 use std::{
-    fs::{File, Metadata},
+    fs::{self, File, Metadata},
     io,
     os::unix::fs::{FileExt, MetadataExt},
     path::PathBuf,
@@ -31,6 +31,9 @@ use crate::{
         journald::Journald,
     },
 };
+
+/// Room for a line of the usual length, in bytes.
+const LINE: usize = 1024;
 
 /// Why an entry could not be recorded, or the log not opened.
 #[derive(Debug, thiserror::Error)]
@@ -235,7 +238,7 @@ impl AuditLog {
     fn append_to(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
         let alone = self.take_turn(chain)?;
         chain.reserve();
-        let (mut lines, mut sequence, mut mac) = (String::new(), chain.sequence, chain.mac);
+        let (mut lines, mut sequence, mut mac) = (Vec::with_capacity(events.len() * LINE), chain.sequence, chain.mac);
         let torn = || Event::new(Action::Repair, Outcome::Done).because("a torn last line was cut off");
         let repair = chain.was_torn.then(torn);
         for event in repair.iter().chain(events) {
@@ -243,7 +246,7 @@ impl AuditLog {
             mac = self.0.scribe.write(&mut lines, sequence, &mac, event, self.0.generations.now());
         }
         // What a failed write left behind is overwritten, so that an entry is whole or not there.
-        if let Err(source) = chain.file.write_all_at(lines.as_bytes(), chain.end) {
+        if let Err(source) = chain.file.write_all_at(&lines, chain.end) {
             // Best effort: if the cut fails as well, the next entry overwrites it or the next start cuts it.
             let _ = chain.file.set_len(chain.end);
             // With what was cut off went the room behind it.
@@ -265,13 +268,17 @@ impl AuditLog {
     fn take_turn(&self, chain: &mut Chain) -> Result<Alone, AuditError> {
         loop {
             let mut alone = Alone::with(&chain.file).map_err(|source| self.unwritable(source))?;
-            if !self.0.path.try_exists().map_err(|source| self.unwritable(source))? {
-                // Another process may have died as it began a new segment.
-                drop(alone);
-                rotate::go_on(&self.0.directory, &self.0.scribe).map_err(|source| self.unwritable(source))?;
-                alone = Alone::with(&chain.file).map_err(|source| self.unwritable(source))?;
-            }
-            if self.catch_up(chain)? && !self.rotate_if_due(chain) {
+            let there = match fs::symlink_metadata(&self.0.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // Another process may have died as it began a new segment.
+                    drop(alone);
+                    rotate::go_on(&self.0.directory, &self.0.scribe).map_err(|source| self.unwritable(source))?;
+                    alone = Alone::with(&chain.file).map_err(|source| self.unwritable(source))?;
+                    fs::symlink_metadata(&self.0.path).map_err(|_| AuditError::Cut(self.0.path.clone()))?
+                }
+                there => there.map_err(|source| self.unwritable(source))?,
+            };
+            if self.catch_up(chain, &there)? && !self.rotate_if_due(chain) {
                 return Ok(alone);
             }
         }
@@ -279,10 +286,9 @@ impl AuditLog {
 
     /// Goes on behind what another process has written since; `false` if it went on in another segment, whose lock is not
     /// ours.
-    fn catch_up(&self, chain: &mut Chain) -> Result<bool, AuditError> {
+    fn catch_up(&self, chain: &mut Chain, there: &Metadata) -> Result<bool, AuditError> {
         let found = chain.file.metadata().map_err(|source| self.unwritable(source))?;
-        let there = std::fs::symlink_metadata(&self.0.path).map_err(|_| AuditError::Cut(self.0.path.clone()))?;
-        if !is_same_file(&there, &found) {
+        if !is_same_file(there, &found) {
             let file = Arc::new(open_private(&self.0.path)?);
             let Some(Head { first, time }) = Head::read(&file).map_err(|source| self.unwritable(source))? else {
                 return Err(AuditError::Foreign(self.0.path.clone()));

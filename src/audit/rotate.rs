@@ -77,12 +77,12 @@ impl AuditLog {
         let next = directory.join(NEXT_NAME);
         remove_if_there(&next)?;
         let file = open_private(&next)?;
-        let (sequence, mut line) = (chain.sequence + 1, String::new());
+        let (sequence, mut line) = (chain.sequence + 1, Vec::new());
         let event = Event::new(Action::BeginSegment, Outcome::Done);
         let mac = self.0.scribe.write(&mut line, sequence, &chain.mac, &event, self.0.generations.now());
         let unwritable = |source| self.unwritable(source);
         chain.file.sync_data().map_err(unwritable)?;
-        file.write_all_at(line.as_bytes(), 0).and_then(|()| file.sync_all()).map_err(unwritable)?;
+        file.write_all_at(&line, 0).and_then(|()| file.sync_all()).map_err(unwritable)?;
         // INVARIANT: from here to the second rename, `go_on` ends what a crash cuts off.
         let closed = directory.join(segment::closed_name(chain.first));
         fs::rename(&self.0.path, &closed).map_err(unwritable)?;

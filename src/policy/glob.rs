@@ -20,8 +20,16 @@ impl Glob {
 
     /// Whether a text is the beginning of one that it matches.
     pub(super) fn begins_with(&self, text: &str) -> bool {
-        let ends = self.text.char_indices().map(|(end, _)| end).chain([self.text.len()]);
-        ends.skip(1).any(|end| WildMatch::new(&self.text[..end]).matches(text))
+        // Behind an asterisk comes whatever is left; until then, character by character.
+        let mut glob = self.text.chars();
+        text.chars()
+            .map(|char| (glob.next(), char))
+            .find_map(|pair| match pair {
+                (Some('*'), _) => Some(true),
+                (Some(wanted), char) if wanted == '?' || wanted == char => None,
+                _ => Some(false),
+            })
+            .unwrap_or(true)
     }
 
     /// As it stands in the configuration.
@@ -58,4 +66,20 @@ impl Serialize for Glob {
 /// Whether one of them matches.
 pub(super) fn any_matches(globs: &[Glob], text: &str) -> bool {
     globs.iter().any(|glob| glob.matches(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_text_begins_what_a_beginning_of_the_glob_matches(glob in "[ab*?é]{0,6}", text in "[abé]{1,6}") {
+            let ends = glob.char_indices().map(|(at, char)| at + char.len_utf8());
+            let expected = ends.into_iter().any(|end| WildMatch::new(&glob[..end]).matches(&text));
+            prop_assert_eq!(Glob::from(glob).begins_with(&text), expected);
+        }
+    }
 }

@@ -1,12 +1,24 @@
 //! The threads that answer: each serves its connections from their first request to their last, so that no answer has to
 //! wake another thread, or to wait for one.
 
-use std::{io, num::NonZero, os::unix::net::UnixStream as Accepted, pin::Pin, sync::Arc, thread};
+use std::{
+    future::poll_fn,
+    io,
+    num::NonZero,
+    os::unix::net::UnixStream as Accepted,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     net::UnixStream,
-    sync::{mpsc, oneshot},
-    task::JoinSet,
+    sync::{Notify, mpsc, oneshot},
+    task::{JoinSet, yield_now},
 };
 
 use crate::pulse::Beat;
@@ -15,6 +27,9 @@ use crate::pulse::Beat;
 const MOST: usize = 4;
 /// One alone would be held up by whatever waits for the disk.
 const LEAST: usize = 2;
+
+/// How long a thread looks out for the next request before it goes to sleep.
+const LOOK_OUT: Duration = Duration::from_micros(50);
 
 /// A connection that is being served.
 pub(super) type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -110,6 +125,11 @@ impl Worker {
 
 async fn serve_all(mut told: mpsc::UnboundedReceiver<Job>) {
     let mut open = JoinSet::new();
+    let lookout = Arc::new(Lookout::default());
+    let looking_out = tokio::spawn({
+        let lookout = Arc::clone(&lookout);
+        async move { lookout.run().await }
+    });
     loop {
         // Each time: where connections end faster than they are looked at one by one, they would be kept for ever.
         while open.try_join_next().is_some() {}
@@ -127,9 +147,14 @@ async fn serve_all(mut told: mpsc::UnboundedReceiver<Job>) {
         };
         match UnixStream::from_std(stream) {
             Ok(stream) => {
-                let served = serve(stream);
+                let mut served = serve(stream);
+                let lookout = Arc::clone(&lookout);
                 open.spawn(async move {
-                    served.await;
+                    poll_fn(|context| {
+                        lookout.is_wanted();
+                        served.as_mut().poll(context)
+                    })
+                    .await;
                     drop(place);
                 });
             }
@@ -137,4 +162,37 @@ async fn serve_all(mut told: mpsc::UnboundedReceiver<Job>) {
         }
     }
     while open.join_next().await.is_some() {}
+    looking_out.abort();
+}
+
+/// Keeps a thread that has just answered awake for the next request: a caller that reads one after another would wait
+/// longer for it to wake up than for the answer.
+#[derive(Default)]
+struct Lookout {
+    wanted: AtomicBool,
+    begin: Notify,
+}
+
+impl Lookout {
+    fn is_wanted(&self) {
+        self.wanted.store(true, Ordering::Relaxed);
+        self.begin.notify_one();
+    }
+
+    async fn run(&self) {
+        loop {
+            self.begin.notified().await;
+            let mut since = Instant::now();
+            while since.elapsed() < LOOK_OUT {
+                if self.wanted.swap(false, Ordering::Relaxed) {
+                    since = Instant::now();
+                } else {
+                    // Others that have something to do go first.
+                    thread::yield_now();
+                }
+                // Looks at the sockets, without waiting.
+                yield_now().await;
+            }
+        }
+    }
 }

@@ -14,7 +14,9 @@ mod packed;
 mod readers;
 mod records;
 mod reseal;
+mod rows;
 mod schema;
+mod stored;
 mod users;
 mod write;
 mod writer;
@@ -37,6 +39,7 @@ pub use model::{
 pub use reseal::{Resealed, Walk};
 
 use self::readers::Readers;
+use self::stored::Stored;
 use self::writer::Writer;
 use super::database::{Continuity, DatabaseError, Durability, open_database};
 use super::keyring::{Fingerprint, Keyring, Keys};
@@ -219,18 +222,22 @@ impl Cache {
     /// An authentication's secret; `None` if none is held. `revision`, `fetched_at` and `expires_at` are authenticated
     /// here, as they are not in the other reads.
     pub fn secret(&self, id: AuthenticationId) -> Result<Option<Secret>, CacheError> {
-        self.read(|db, keys| records::secret(db, keys, id))
+        let stored = self.read(|db, _| records::stored(db, id))?.filter(Stored::has_secret);
+        stored.map(|stored| self.open_secret(&SealedSecret(Arc::new(stored)))).transpose()
     }
 
     /// What is known of an authentication and its secret, still sealed, in one look; `None` if it was never listed.
     pub fn held(&self, id: AuthenticationId) -> Result<Option<Held>, CacheError> {
-        self.read(|db, keys| records::held(db, keys, id))
+        let keys = self.0.keyring.keys()?;
+        let Some(stored) = self.note(self.0.readers.row(id, |db| records::stored(db, id)))? else { return Ok(None) };
+        let record = self.note(stored.record(&keys).ok_or(CacheError::Damaged { id }))?;
+        Ok(Some(Held { record, sealed: stored.has_secret().then_some(SealedSecret(stored)) }))
     }
 
     /// Opens what [`Self::held`] found; as [`Self::secret`].
-    pub fn open_secret(&self, sealed: &SealedSecret) -> Result<Secret, CacheError> {
+    pub fn open_secret(&self, SealedSecret(stored): &SealedSecret) -> Result<Secret, CacheError> {
         let keys = self.0.keyring.keys()?;
-        self.note(records::open_secret(&keys, sealed).ok_or(CacheError::Damaged { id: sealed.id }))
+        self.note(stored.open(&keys).ok_or(CacheError::Damaged { id: stored.id() }))
     }
 
     /// What the filter selects, in the order of [`Cursor`]. Nothing else is decrypted.

@@ -1,9 +1,12 @@
 //! What goes into the cache and comes out of it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::schema;
+use super::stored::Stored;
 use crate::authentication::{AuthenticationId, EndUser, Metadata, Owner, UserId};
 use crate::secret::{SecretBytes, SecretString};
 use crate::vault::keyring::Fingerprint;
@@ -200,15 +203,7 @@ pub struct Held {
 }
 
 /// A secret as it is stored, for whoever first has to decide whether it is opened.
-pub struct SealedSecret {
-    pub(super) id: AuthenticationId,
-    pub(super) revision: u64,
-    /// In epoch milliseconds, as they are authenticated.
-    pub(super) fetched_at: Option<i64>,
-    pub(super) expires_at: Option<i64>,
-    pub(super) state: State,
-    pub(super) sealed: Vec<u8>,
-}
+pub struct SealedSecret(pub(super) Arc<Stored>);
 
 /// Which records [`list`](super::Cache::list) gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,12 +1,15 @@
 //! Connections that read, lent one at a time, each with the last commit before its eyes.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::error::CacheError;
+use super::rows::Rows;
+use super::stored::Stored;
+use crate::authentication::AuthenticationId;
 use crate::vault::database::open_reader;
 
 /// How many idle connections are kept. Reads run on the runtime's threads and are over in microseconds, so
@@ -43,6 +46,8 @@ struct Reader {
     connection: Connection,
     /// What its transaction sees, if one is open.
     snapshot: Option<Snapshot>,
+    /// What its last transaction saw.
+    rows: Rows,
 }
 
 struct Snapshot {
@@ -58,6 +63,27 @@ impl Readers {
 
     /// Reads at least what was committed before this is called.
     pub(super) fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, CacheError>) -> Result<T, CacheError> {
+        self.lend(|reader| read(&reader.connection))
+    }
+
+    /// The same for one row: from the file, unless it was read before and the file is as it was then.
+    pub(super) fn row(
+        &self,
+        id: AuthenticationId,
+        read: impl FnOnce(&Connection) -> Result<Option<Stored>, CacheError>,
+    ) -> Result<Option<Arc<Stored>>, CacheError> {
+        self.lend(|reader| {
+            let known = reader.rows.get(id);
+            if known.is_some() {
+                return Ok(known);
+            }
+            let found = read(&reader.connection)?.map(Arc::new);
+            found.iter().for_each(|row| reader.rows.keep(Arc::clone(row)));
+            Ok(found)
+        })
+    }
+
+    fn lend<T>(&self, read: impl FnOnce(&mut Reader) -> Result<T, CacheError>) -> Result<T, CacheError> {
         let (lent, changes, closed) = {
             let mut idle = self.idle();
             (idle.readers.pop(), idle.changes, idle.closed)
@@ -67,7 +93,7 @@ impl Readers {
             None => Reader::open(&self.path)?,
         };
         reader.begin(changes)?;
-        let result = read(&reader.connection);
+        let result = read(&mut reader);
         let mut idle = self.idle();
         // INVARIANT: a snapshot that is kept is of the last commit, and in the way of no change.
         let stays = result.is_ok() && !idle.changing && reader.has_seen(idle.changes);
@@ -114,7 +140,7 @@ impl Reader {
     fn open(path: &Path) -> Result<Self, CacheError> {
         let connection = open_reader(path)?;
         connection.pragma_update(None, "cache_size", PAGES)?;
-        Ok(Self { connection, snapshot: None })
+        Ok(Self { connection, snapshot: None, rows: Rows::default() })
     }
 
     /// Has a transaction open that began after so many changes.
@@ -124,6 +150,9 @@ impl Reader {
         }
         self.end()?;
         self.connection.prepare_cached("BEGIN")?.execute([])?;
+        // INVARIANT: the first look at the file in the transaction, so that what it sees is of this version.
+        let version = self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        self.rows.are_of(version);
         self.snapshot = Some(Snapshot { changes, taken: Instant::now() });
         Ok(())
     }

@@ -4,11 +4,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Rows};
 
 use super::error::CacheError;
-use super::model::{
-    Ages, Counts, Cursor, Filter, GoneReason, Held, Listing, Record, Scheduled, SealedSecret, Secret, State,
-};
-use super::packed;
+use super::model::{Ages, Counts, Cursor, Filter, GoneReason, Listing, Record, Scheduled, State};
 use super::schema::{self, unsigned};
+use super::stored::{self, Stored, open_record};
 use crate::authentication::{AuthenticationId, Owner};
 use crate::vault::keyring::{Fingerprint, Keys};
 
@@ -27,20 +25,20 @@ macro_rules! scheduled {
 }
 
 /// Where a query selects each column. By name each would be searched for, in every row.
-mod column {
-    pub(super) const ID: usize = 0;
-    pub(super) const STATE: usize = 1;
-    pub(super) const GONE_REASON: usize = 2;
-    pub(super) const LISTED_AT: usize = 3;
-    pub(super) const FETCHED_AT: usize = 4;
-    pub(super) const EXPIRES_AT: usize = 5;
-    pub(super) const REVISION: usize = 6;
-    pub(super) const METADATA_REVISION: usize = 7;
-    pub(super) const METADATA: usize = 8;
+pub(super) mod column {
+    pub(in super::super) const ID: usize = 0;
+    pub(in super::super) const STATE: usize = 1;
+    pub(in super::super) const GONE_REASON: usize = 2;
+    pub(in super::super) const LISTED_AT: usize = 3;
+    pub(in super::super) const FETCHED_AT: usize = 4;
+    pub(in super::super) const EXPIRES_AT: usize = 5;
+    pub(in super::super) const REVISION: usize = 6;
+    pub(in super::super) const METADATA_REVISION: usize = 7;
+    pub(in super::super) const METADATA: usize = 8;
     /// Of a list alone.
-    pub(super) const KEY: usize = 9;
+    pub(in super::super) const KEY: usize = 9;
     /// Where it is selected, behind a record's.
-    pub(super) const SECRET: usize = 9;
+    pub(in super::super) const SECRET: usize = 9;
 }
 
 pub(super) fn record(db: &Connection, keys: &Keys, id: AuthenticationId) -> Result<Option<Record>, CacheError> {
@@ -48,14 +46,10 @@ pub(super) fn record(db: &Connection, keys: &Keys, id: AuthenticationId) -> Resu
     find(db, query, id, |row| open_record(row, keys, id))
 }
 
-pub(super) fn secret(db: &Connection, keys: &Keys, id: AuthenticationId) -> Result<Option<Secret>, CacheError> {
-    let query = concat!("SELECT ", record!(), ", secret FROM authentications WHERE key = ?1 AND secret IS NOT NULL");
-    find(db, query, id, |row| open_secret(keys, &sealed_secret(row, id)??))
-}
-
-pub(super) fn held(db: &Connection, keys: &Keys, id: AuthenticationId) -> Result<Option<Held>, CacheError> {
+/// With its secret, all of it still sealed.
+pub(super) fn stored(db: &Connection, id: AuthenticationId) -> Result<Option<Stored>, CacheError> {
     let query = concat!("SELECT ", record!(), ", secret FROM authentications WHERE key = ?1");
-    find(db, query, id, |row| Some(Held { record: open_record(row, keys, id)?, sealed: sealed_secret(row, id)? }))
+    find(db, query, id, |row| Stored::of(row, id))
 }
 
 /// The one row of `id`. It is opened while SQLite holds it, so that what is sealed needn't be copied.
@@ -222,64 +216,8 @@ fn row_id(row: &Row<'_>) -> Option<AuthenticationId> {
     row.get(column::ID).ok().map(|bytes| AuthenticationId(uuid::Uuid::from_bytes(bytes)))
 }
 
-/// The record, or `None` if any of the columns it is made of isn't what was written.
-fn open_record(row: &Row<'_>, keys: &Keys, id: AuthenticationId) -> Option<Record> {
-    let listed_at: i64 = row.get(column::LISTED_AT).ok()?;
-    let times = [listed_at];
-    let place = schema::metadata_place(&id, unsigned(row, column::METADATA_REVISION).ok()?, &times);
-    let packed = keys.open(&place, row.get_ref(column::METADATA).ok()?.as_blob().ok()?).ok()?;
-    let gone: Option<i64> = row.get(column::GONE_REASON).ok()?;
-    Some(Record {
-        metadata: packed::unpack(id, &packed)?,
-        state: State::from_code(row.get(column::STATE).ok()?)?,
-        gone: match gone {
-            Some(code) => Some(GoneReason::from_code(code)?),
-            None => None,
-        },
-        revision: unsigned(row, column::REVISION).ok()?,
-        listed_at: Timestamp::from_millisecond(listed_at).ok()?,
-        fetched_at: optional_time(row, column::FETCHED_AT)?,
-        expires_at: optional_time(row, column::EXPIRES_AT)?,
-    })
-}
-
-/// The secret as it is stored; `None` for what isn't one, `Some(None)` where none is held.
-#[expect(clippy::option_option, reason = "the outer one is for `?`, in functions that give an Option")]
-fn sealed_secret(row: &Row<'_>, id: AuthenticationId) -> Option<Option<SealedSecret>> {
-    let Some(sealed) = row.get_ref(column::SECRET).ok()?.as_blob_or_null().ok()? else { return Some(None) };
-    Some(Some(SealedSecret {
-        id,
-        revision: unsigned(row, column::REVISION).ok()?,
-        fetched_at: row.get(column::FETCHED_AT).ok()?,
-        expires_at: row.get(column::EXPIRES_AT).ok()?,
-        state: State::from_code(row.get(column::STATE).ok()?)?,
-        sealed: sealed.to_vec(),
-    }))
-}
-
-/// The secret, or `None` if it or what is authenticated with it isn't what was written.
-pub(super) fn open_secret(keys: &Keys, stored: &SealedSecret) -> Option<Secret> {
-    let SealedSecret { id, revision, fetched_at, expires_at, state, sealed } = stored;
-    let times = [(*fetched_at)?, expires_at.unwrap_or_default()];
-    let times = if expires_at.is_some() { &times[..] } else { &times[..1] };
-    let time = |milliseconds: &i64| Timestamp::from_millisecond(*milliseconds).ok();
-    Some(Secret {
-        revision: *revision,
-        fetched_at: time(&times[0])?,
-        expires_at: match expires_at {
-            Some(at) => Some(time(at)?),
-            None => None,
-        },
-        state: *state,
-        body: keys.open(&schema::secret_place(id, *revision, times), sealed).ok()?,
-    })
-}
-
 /// `None` for what isn't a time at all, `Some(None)` for NULL.
 #[expect(clippy::option_option, reason = "the outer one is for `?`, in functions that give an Option")]
 fn optional_time(row: &Row<'_>, column: usize) -> Option<Option<Timestamp>> {
-    match row.get::<_, Option<i64>>(column).ok()? {
-        Some(milliseconds) => Timestamp::from_millisecond(milliseconds).ok().map(Some),
-        None => Some(None),
-    }
+    stored::optional_time(row.get(column).ok()?)
 }
