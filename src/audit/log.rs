@@ -6,7 +6,8 @@ use std::{
     os::unix::fs::{FileExt, MetadataExt},
     path::PathBuf,
     slice,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    thread,
 };
 
 use tokio::task::yield_now;
@@ -19,7 +20,7 @@ use super::{
     event::{Action, Event, Outcome},
     generations::Generations,
     mirror::Mirror,
-    queue::Queue,
+    queue::{Queue, Queues},
     rotate,
     segment::StubError,
     tail::{Head, Tail},
@@ -31,6 +32,9 @@ use crate::{
         journald::Journald,
     },
 };
+
+/// How often one who wants to write looks whether another is through, before it waits.
+const LOOKS: usize = 100;
 
 /// Room for a line of the usual length, in bytes.
 const LINE: usize = 1024;
@@ -102,7 +106,7 @@ pub(super) struct Shared {
     pub(super) scribe: Scribe,
     pub(super) generations: Generations,
     pub(super) chain: Mutex<Chain>,
-    pub(super) queue: Queue,
+    pub(super) queues: Queues,
     pub(super) mirror: Mirror,
 }
 
@@ -117,26 +121,41 @@ impl AuditLog {
         self.sync_if_all_are(&file)
     }
 
-    /// The same for what many ask at once: the entries of all who have come so far are written, and synced, in one piece.
+    /// The same for what many ask at once: the entries of all who have come so far, on the same thread, are written, and synced,
+    /// in one piece.
     /// Dropped before it is through, its entry is written with the next.
     ///
     /// # Errors
     /// As [`Self::record`].
     pub async fn record_together(&self, event: Event) -> Result<(), Arc<AuditError>> {
-        let written = self.0.queue.join(event);
+        let queue = self.0.queues.own();
+        let written = queue.join(event);
         // Others who are being answered get as far as this.
         yield_now().await;
         loop {
-            if let Some(turn) = self.0.queue.turn() {
-                self.write_waiting(self.chain());
+            if let Some(turn) = queue.turn() {
+                self.let_others_write().await;
+                self.write_waiting(queue);
                 drop(turn);
                 self.remove_old();
             }
             tokio::select! {
                 biased;
                 written = written.wait() => return written.clone(),
-                () = self.0.queue.free() => {}
+                () = queue.free() => {}
             }
+        }
+    }
+
+    /// While another thread writes, this one goes on with what else it has to do, for a while: it would take longer to fall
+    /// asleep and wake up.
+    async fn let_others_write(&self) {
+        for _ in 0..LOOKS {
+            if !matches!(self.0.chain.try_lock(), Err(TryLockError::WouldBlock)) {
+                return;
+            }
+            thread::yield_now();
+            yield_now().await;
         }
     }
 
@@ -208,7 +227,7 @@ impl AuditLog {
     }
 
     fn append(&self, event: &Event) -> Result<Arc<File>, AuditError> {
-        self.write_waiting(self.chain());
+        self.0.queues.each().for_each(|queue| self.write_waiting(queue));
         let mut chain = self.chain();
         let written = self.append_noting(&mut chain, slice::from_ref(event));
         drop(chain);
@@ -216,8 +235,9 @@ impl AuditLog {
         written
     }
 
-    fn write_waiting(&self, mut chain: MutexGuard<'_, Chain>) {
-        let Some(batch) = self.0.queue.take() else { return };
+    fn write_waiting(&self, queue: &Queue) {
+        let mut chain = self.chain();
+        let Some(batch) = queue.take() else { return };
         let written = self.append_noting(&mut chain, &batch.entries);
         drop(chain);
         batch.is_written(written.and_then(|file| self.sync_if_all_are(&file)).map_err(Arc::new));

@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::sync::{Notify, SetOnce};
@@ -11,6 +14,26 @@ use super::{event::Event, log::AuditError, segment::FILE_NAME};
 
 /// What became of a batch, once it is known.
 pub(super) type Written = Arc<SetOnce<Result<(), Arc<AuditError>>>>;
+
+/// How many queues there are: threads beyond share them.
+const QUEUES: usize = 8;
+
+/// A queue for each thread: those who wait in one are woken by the thread that they run on, without a system call.
+#[derive(Default)]
+pub(super) struct Queues([Queue; QUEUES]);
+
+impl Queues {
+    /// The calling thread's.
+    pub(super) fn own(&self) -> &Queue {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local!(static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed));
+        &self.0[NUMBER.with(|number| number % QUEUES)]
+    }
+
+    pub(super) fn each(&self) -> impl Iterator<Item = &Queue> {
+        self.0.iter()
+    }
+}
 
 /// Those that came since the last batch was taken.
 #[derive(Default)]

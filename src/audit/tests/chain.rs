@@ -211,7 +211,7 @@ async fn anchors_go_to_a_file_and_a_program_and_only_where_there_is_news() {
 async fn one_who_stops_leaves_none_of_the_others_waiting() {
     let fixture = Fixture::new();
     let log = fixture.open(Config::default());
-    let queue = &log.0.queue;
+    let queue = log.0.queues.own();
     let first = queue.join(event(1));
     let turn = queue.turn().expect("something waits");
     assert!(queue.turn().is_none(), "and one writes it");

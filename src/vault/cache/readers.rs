@@ -171,8 +171,12 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::vault::database::{Durability, open_database};
+
+    const ID: AuthenticationId = AuthenticationId(uuid::Uuid::nil());
 
     struct Fixture {
         readers: Readers,
@@ -269,5 +273,47 @@ mod tests {
             snapshot.taken -= KEPT;
         }
         assert_eq!(fixture.rows(), 1);
+    }
+
+    #[test]
+    fn a_row_is_read_once_until_the_file_changes() {
+        let fixture = Fixture::new();
+        let read = Cell::new(0);
+        let look = || {
+            let row = fixture.readers.row(ID, |_| {
+                read.set(read.get() + 1);
+                Ok(Some(Stored::of_size(ID, 0)))
+            });
+            assert!(row.unwrap().is_some());
+            read.get()
+        };
+        let wait = || {
+            if let Some(snapshot) = &mut fixture.readers.idle().readers[0].snapshot {
+                snapshot.taken -= KEPT;
+            }
+        };
+        assert_eq!([look(), look()], [1, 1]);
+        // For as long as nobody changes the file.
+        wait();
+        assert_eq!(look(), 1);
+        // What somebody else does is not seen for a while.
+        fixture.insert();
+        assert_eq!(look(), 1);
+        wait();
+        assert_eq!([look(), look()], [2, 2]);
+        // What the writer does is seen at once.
+        let change = fixture.readers.change();
+        assert_eq!(look(), 2);
+        fixture.insert();
+        assert_eq!([look(), look()], [3, 3]);
+        drop(change);
+        assert_eq!(look(), 3);
+    }
+
+    #[test]
+    fn a_row_that_is_not_there_is_looked_for_again() {
+        let fixture = Fixture::new();
+        assert!(fixture.readers.row(ID, |_| Ok(None)).unwrap().is_none());
+        assert!(fixture.readers.row(ID, |_| Ok(Some(Stored::of_size(ID, 0)))).unwrap().is_some());
     }
 }

@@ -29,12 +29,39 @@ impl Rows {
     }
 
     pub(super) fn keep(&mut self, row: Arc<Stored>) {
+        if self.read.contains_key(&row.id()) {
+            return;
+        }
         let size = row.size();
         if self.size + size > MOST {
             *self = Self { version: self.version, ..Self::default() };
         }
-        if size <= MOST && self.read.insert(row.id(), row).is_none() {
+        if size <= MOST {
             self.size += size;
+            self.read.insert(row.id(), row);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn they_take_so_much_memory_and_no_more() {
+        let mut rows = Rows::default();
+        let ids = [1, 2, 3].map(|number| AuthenticationId(Uuid::from_u128(number)));
+        let mut keep = |id, size| {
+            rows.keep(Arc::new(Stored::of_size(id, size)));
+            ids.map(|id| rows.get(id).is_some())
+        };
+        assert_eq!(keep(ids[0], MOST / 2), [true, false, false]);
+        assert_eq!(keep(ids[0], MOST / 2), [true, false, false], "it takes its place once");
+        assert_eq!(keep(ids[1], MOST / 4), [true, true, false]);
+        assert_eq!(keep(ids[2], MOST / 2), [false, false, true], "all that were there make room");
+        assert_eq!(keep(ids[0], MOST), [false, false, false], "there is no room for it");
+        assert_eq!(keep(ids[1], MOST / 2), [false, true, false]);
     }
 }

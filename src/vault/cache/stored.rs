@@ -119,3 +119,20 @@ pub(super) fn optional_time(milliseconds: Option<i64>) -> Option<Option<Timestam
         None => Some(None),
     }
 }
+
+#[cfg(test)]
+impl Stored {
+    /// One that does not open, of so many bytes.
+    pub(super) fn of_size(id: AuthenticationId, bytes: usize) -> Self {
+        let plain = Plain {
+            state: State::Pending,
+            gone: None,
+            revision: 0,
+            metadata_revision: 0,
+            listed_at: 0,
+            fetched_at: None,
+            expires_at: None,
+        };
+        Self { id, plain, metadata: vec![0; bytes], secret: None }
+    }
+}

@@ -149,6 +149,41 @@ fn asked_in(generation: u64, body: &str) -> Write {
 }
 
 #[tokio::test]
+async fn what_is_held_is_what_was_written_last() {
+    let fixture = Fixture::with_two().await;
+    let held = |number| {
+        let held = fixture.cache.held(id(number)).unwrap().unwrap();
+        let opened = held.sealed.map(|sealed| fixture.cache.open_secret(&sealed).unwrap().body);
+        (held.record.state, opened.map(|body| String::from_utf8(body.expose_secret().to_vec()).unwrap()))
+    };
+    let full = |body: &str| (State::Full, Some(body.to_owned()));
+    for _ in 0..2 {
+        assert_eq!([held(1), held(2)], [full("canary-secret-one"), (State::Pending, None)]);
+    }
+    fixture.cache.write(vec![pulled(1, "another"), pulled(2, "canary-secret-two")]).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!([held(1), held(2)], [full("another"), full("canary-secret-two")]);
+    }
+    fixture.cache.write(vec![gone(1)]).await.unwrap();
+    assert_eq!([held(1), held(2)], [(State::Gone, None), full("canary-secret-two")]);
+    fixture.cache.rebuild().await.unwrap();
+    assert!(fixture.cache.held(id(2)).unwrap().is_none());
+    assert!(fixture.cache.held(id(3)).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_does_not_open_is_quarantined_though_it_was_read_before() {
+    let fixture = Fixture::with_two().await;
+    assert!(fixture.cache.held(id(1)).unwrap().is_some());
+    fixture.tamper("UPDATE authentications SET metadata = x'00' WHERE key = 1");
+    assert!(matches!(fixture.cache.held(id(1)), Err(CacheError::Damaged { .. })));
+    assert!(fixture.cache.goes_on().await);
+    assert!(matches!(fixture.cache.held(id(1)), Err(CacheError::Damaged { .. })), "its metadata are gone");
+    fixture.cache.write(vec![listed(metadata(1, "alice", "salesforce"))]).await.unwrap();
+    assert!(fixture.cache.held(id(1)).unwrap().is_some_and(|held| held.sealed.is_none()));
+}
+
+#[tokio::test]
 async fn a_pull_that_a_mark_has_overtaken_brings_nothing_back() {
     for state in [State::Pending, State::NotPermitted] {
         let fixture = Fixture::with_two().await;
