@@ -130,8 +130,11 @@ impl AuditLog {
     pub async fn record_together(&self, event: Event) -> Result<(), Arc<AuditError>> {
         let queue = self.0.queues.own();
         let written = queue.join(event);
-        // Others who are being answered get as far as this.
+        // Others who are being answered get as far as this; and where there are any, those who have asked meanwhile.
         yield_now().await;
+        if queue.is_shared() {
+            yield_now().await;
+        }
         loop {
             if let Some(turn) = queue.turn() {
                 self.let_others_write().await;

@@ -94,6 +94,11 @@ impl Queue {
         Arc::clone(&batch.written)
     }
 
+    /// Whether more than one waits.
+    pub(super) fn is_shared(&self) -> bool {
+        self.waiting().batch.entries.len() > 1
+    }
+
     /// Makes the caller the one who writes, if something waits and nobody does.
     pub(super) fn turn(&self) -> Option<Turn<'_>> {
         let mut waiting = self.waiting();

@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -30,6 +30,8 @@ const LEAST: usize = 2;
 
 /// How long a thread looks out for the next request before it goes to sleep.
 const LOOK_OUT: Duration = Duration::from_micros(50);
+/// What it takes a thread to wake up, in a virtual machine too.
+const WAKE_UP: Duration = Duration::from_micros(50);
 
 /// A connection that is being served.
 pub(super) type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -113,9 +115,12 @@ impl Worker {
     fn start(number: usize) -> io::Result<Self> {
         let (jobs, told) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let lookout = Arc::new(Lookout::new());
+        let woken = Arc::clone(&lookout);
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().on_thread_unpark(move || woken.wakes()).build()?;
         thread::Builder::new().name(format!("api-{number}")).spawn(move || {
-            runtime.block_on(serve_all(told));
+            runtime.block_on(serve_all(told, lookout));
             // Nobody may be waiting.
             let _ = end.send(());
         })?;
@@ -123,9 +128,8 @@ impl Worker {
     }
 }
 
-async fn serve_all(mut told: mpsc::UnboundedReceiver<Job>) {
+async fn serve_all(mut told: mpsc::UnboundedReceiver<Job>, lookout: Arc<Lookout>) {
     let mut open = JoinSet::new();
-    let lookout = Arc::new(Lookout::default());
     let looking_out = tokio::spawn({
         let lookout = Arc::clone(&lookout);
         async move { lookout.run().await }
@@ -165,31 +169,52 @@ async fn serve_all(mut told: mpsc::UnboundedReceiver<Job>) {
     looking_out.abort();
 }
 
-/// Keeps a thread that has just answered awake for the next request: a caller that reads one after another would wait
-/// longer for it to wake up than for the answer.
-#[derive(Default)]
+/// Keeps a thread that has just answered awake for the next request: a caller that reads one after another would wait longer
+/// for it to wake up than for the answer. Where the next one does not come at once, the thread sleeps.
 struct Lookout {
-    wanted: AtomicBool,
+    start: Instant,
+    /// When something was done for a caller last, in nanoseconds since the start.
+    busy: AtomicU64,
+    /// Whether what woke the thread last came so soon that it need not have slept.
+    pays_off: AtomicBool,
     begin: Notify,
 }
 
 impl Lookout {
+    fn new() -> Self {
+        Self { start: Instant::now(), busy: AtomicU64::new(0), pays_off: AtomicBool::new(false), begin: Notify::new() }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Something is done for a caller.
     fn is_wanted(&self) {
-        self.wanted.store(true, Ordering::Relaxed);
+        self.busy.store(self.now(), Ordering::Relaxed);
         self.begin.notify_one();
+    }
+
+    /// The thread has slept.
+    fn wakes(&self) {
+        let idle = Duration::from_nanos(self.now() - self.busy.load(Ordering::Relaxed));
+        self.pays_off.store(idle < LOOK_OUT + WAKE_UP, Ordering::Relaxed);
     }
 
     async fn run(&self) {
         loop {
             self.begin.notified().await;
-            let mut since = Instant::now();
-            while since.elapsed() < LOOK_OUT {
-                if self.wanted.swap(false, Ordering::Relaxed) {
-                    since = Instant::now();
-                } else {
-                    // Others that have something to do go first.
+            let mut last = 0;
+            while self.pays_off.load(Ordering::Relaxed) {
+                let (busy, now) = (self.busy.load(Ordering::Relaxed), self.now());
+                if Duration::from_nanos(now - busy) >= LOOK_OUT {
+                    break;
+                }
+                if busy == last {
+                    // Others on this core, who have something to do, go first.
                     thread::yield_now();
                 }
+                last = busy;
                 // Looks at the sockets, without waiting.
                 yield_now().await;
             }

@@ -78,7 +78,9 @@ impl Readers {
                 return Ok(known);
             }
             let found = read(&reader.connection)?.map(Arc::new);
-            found.iter().for_each(|row| reader.rows.keep(Arc::clone(row)));
+            if let Some(row) = &found {
+                reader.rows.keep(Arc::clone(row));
+            }
             Ok(found)
         })
     }
