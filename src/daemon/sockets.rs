@@ -124,11 +124,10 @@ fn bind(config: &Config) -> Result<Sockets, DaemonError> {
     let group = config.socket.group.as_deref().and_then(accounts::gid);
     let (api, credentials) = (config.api_socket(), config.credentials_socket());
     tracing::info!(api = %api.display(), credentials = %credentials.display(), "the sockets are the daemon's own");
-    Ok(Sockets {
-        api: Endpoint::bind(&api, group.map_or(Access::Anybody, Access::Group))?,
-        // systemd connects as root, whom no mode stops.
-        credentials: Some(Endpoint::bind(&credentials, Access::OwnUser)?),
-    })
+    // First, so that whoever finds the API finds this one too. systemd connects as root, whom no mode stops.
+    let credentials = Endpoint::bind(&credentials, Access::OwnUser)?;
+    let api = Endpoint::bind(&api, group.map_or(Access::Anybody, Access::Group))?;
+    Ok(Sockets { api, credentials: Some(credentials) })
 }
 
 #[cfg(test)]
