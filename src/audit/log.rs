@@ -117,8 +117,7 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError::Unwritable`]: what the entry was for must not happen.
     pub fn record(&self, event: &Event) -> Result<(), AuditError> {
-        let file = self.append(event)?;
-        self.sync_if_all_are(&file)
+        self.append(event).map(drop)
     }
 
     /// The same for what many ask at once: the entries of all who have come so far, on the same thread, are written, and synced,
@@ -171,11 +170,13 @@ impl AuditLog {
         file.sync_data().map_err(|source| self.unwritable(source))
     }
 
-    fn sync_if_all_are(&self, file: &File) -> Result<(), AuditError> {
+    /// INVARIANT: the chain is held: the kernel tells of a write that failed once, to whoever syncs the file next.
+    fn sync_if_all_are(&self, file: Arc<File>) -> Result<Arc<File>, AuditError> {
         match self.0.config.sync {
-            Sync::Acts => Ok(()),
-            Sync::Always => file.sync_data().map_err(|source| self.unwritable(source)),
+            Sync::Acts => {}
+            Sync::Always => file.sync_data().map_err(|source| self.unwritable(source))?,
         }
+        Ok(file)
     }
 
     /// The generations of the databases: what the log's last entry knew of at first, and what they tell since.
@@ -232,7 +233,8 @@ impl AuditLog {
     fn append(&self, event: &Event) -> Result<Arc<File>, AuditError> {
         self.0.queues.each().for_each(|queue| self.write_waiting(queue));
         let mut chain = self.chain();
-        let written = self.append_noting(&mut chain, slice::from_ref(event));
+        let written =
+            self.append_noting(&mut chain, slice::from_ref(event)).and_then(|file| self.sync_if_all_are(file));
         drop(chain);
         self.remove_old();
         written
@@ -241,9 +243,9 @@ impl AuditLog {
     fn write_waiting(&self, queue: &Queue) {
         let mut chain = self.chain();
         let Some(batch) = queue.take() else { return };
-        let written = self.append_noting(&mut chain, &batch.entries);
+        let written = self.append_noting(&mut chain, &batch.entries).and_then(|file| self.sync_if_all_are(file));
         drop(chain);
-        batch.is_written(written.and_then(|file| self.sync_if_all_are(&file)).map_err(Arc::new));
+        batch.is_written(written.map(drop).map_err(Arc::new));
     }
 
     pub(super) fn append_noting(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {

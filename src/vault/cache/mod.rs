@@ -222,8 +222,10 @@ impl Cache {
     /// An authentication's secret; `None` if none is held. `revision`, `fetched_at` and `expires_at` are authenticated
     /// here, as they are not in the other reads.
     pub fn secret(&self, id: AuthenticationId) -> Result<Option<Secret>, CacheError> {
-        let stored = self.read(|db, _| records::stored(db, id))?.filter(Stored::has_secret);
-        stored.map(|stored| self.open_secret(&SealedSecret(Arc::new(stored)))).transpose()
+        self.read(|db, keys| {
+            let stored = records::stored(db, id)?.filter(Stored::has_secret);
+            stored.map(|stored| stored.open(keys).ok_or(CacheError::Damaged { id })).transpose()
+        })
     }
 
     /// What is known of an authentication and its secret, still sealed, in one look; `None` if it was never listed.
