@@ -120,9 +120,9 @@ impl AuditLog {
         self.append(event).map(drop)
     }
 
-    /// The same for what many ask at once: the entries of all who have come so far, on the same thread, are written, and synced,
-    /// in one piece.
-    /// Dropped before it is through, its entry is written with the next.
+    /// The same for what many ask at once: the entries of all who have come so far on the same thread are written, and synced,
+    /// in one piece. Dropped before it is through, its entry is written with that thread's next, or with the next of
+    /// [`Self::record`].
     ///
     /// # Errors
     /// As [`Self::record`].

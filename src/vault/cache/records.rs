@@ -52,7 +52,7 @@ pub(super) fn stored(db: &Connection, id: AuthenticationId) -> Result<Option<Sto
     find(db, query, id, |row| Stored::of(row, id))
 }
 
-/// The one row of `id`. It is opened while SQLite holds it, so that what is sealed needn't be copied.
+/// The one row of `id`, looked at while SQLite holds it: what is opened there needn't be copied.
 fn find<T>(
     db: &Connection,
     query: &str,
