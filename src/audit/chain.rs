@@ -1,6 +1,11 @@
 //! The log's file, and where its chain stands.
 
-use std::{fs::File, io, sync::Arc};
+use std::{
+    fs::{File, Metadata},
+    io,
+    os::unix::fs::MetadataExt,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use rustix::{
@@ -16,6 +21,7 @@ const RESERVE: u64 = 4 * 1024 * 1024;
 
 pub(super) struct Chain {
     pub(super) file: Arc<File>,
+    pub(super) id: FileId,
     pub(super) sequence: u64,
     pub(super) mac: [u8; MAC_LEN],
     /// Where the last whole entry ends. Anything behind it is a torn write.
@@ -35,6 +41,25 @@ pub(super) struct Chain {
     pub(super) failure: Option<Failure>,
     /// Entries that could not be written.
     pub(super) failures: u64,
+}
+
+/// Which file it is: as long as it is open, no other is the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        Ok((&file.metadata()?).into())
+    }
+}
+
+impl From<&Metadata> for FileId {
+    fn from(found: &Metadata) -> Self {
+        Self { device: found.dev(), inode: found.ino() }
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, Metadata},
     io,
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::FileExt,
     path::PathBuf,
     slice,
     sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 
 use super::{
     anchor::Anchor,
-    chain::{Alone, Chain},
+    chain::{Alone, Chain, FileId},
     config::{Config, Sync},
     entry::Scribe,
     event::{Action, Event, Outcome},
@@ -312,9 +312,9 @@ impl AuditLog {
     /// Goes on behind what another process has written since; `false` if it went on in another segment, whose lock is not
     /// ours.
     fn catch_up(&self, chain: &mut Chain, there: &Metadata) -> Result<bool, AuditError> {
-        let found = chain.file.metadata().map_err(|source| self.unwritable(source))?;
-        if !is_same_file(there, &found) {
+        if FileId::from(there) != chain.id {
             let file = Arc::new(open_private(&self.0.path)?);
+            let id = FileId::of(&file).map_err(|source| self.unwritable(source))?;
             let Some(Head { first, time }) = Head::read(&file).map_err(|source| self.unwritable(source))? else {
                 return Err(AuditError::Foreign(self.0.path.clone()));
             };
@@ -322,11 +322,11 @@ impl AuditLog {
                 return Err(AuditError::Cut(self.0.path.clone()));
             }
             // Where it ends is found once it is locked.
-            (chain.file, chain.first, chain.began, chain.end) = (file, first, time, 0);
+            (chain.file, chain.id, chain.first, chain.began, chain.end) = (file, id, first, time, 0);
             chain.reserved.up_to = 0;
             return Ok(false);
         }
-        if found.len() == chain.end {
+        if there.len() == chain.end {
             return Ok(true);
         }
         let tail = Tail::read(&chain.file).map_err(|source| self.unwritable(source))?;
@@ -349,8 +349,4 @@ impl AuditLog {
     pub(super) fn unwritable(&self, source: io::Error) -> AuditError {
         AuditError::Unwritable { path: self.0.path.clone(), source }
     }
-}
-
-pub(super) fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }

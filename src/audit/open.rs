@@ -10,12 +10,12 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    chain::{Alone, Chain, Reserved},
+    chain::{Alone, Chain, FileId, Reserved},
     config::Config,
     entry::Scribe,
     event::{Action, Event, Outcome},
     generations::Generations,
-    log::{AuditError, AuditLog, Shared, is_same_file},
+    log::{AuditError, AuditLog, Shared},
     mirror::Mirror,
     queue::Queues,
     rotate,
@@ -91,14 +91,14 @@ impl AuditLog {
         let path = directory.join(FILE_NAME);
         let unwritable = |source| AuditError::Unwritable { path: path.clone(), source };
         let scribe = Scribe::new(key, config.identifiers);
-        let (file, alone) = loop {
+        let (file, id, alone) = loop {
             rotate::go_on(directory, &scribe).map_err(unwritable)?;
             let file = Arc::new(open_private(&path)?);
             let alone = Alone::with(&file).map_err(unwritable)?;
             // Another process may have put the next segment in its place meanwhile.
-            let ours = file.metadata().map_err(unwritable)?;
-            if std::fs::symlink_metadata(&path).is_ok_and(|there| is_same_file(&there, &ours)) {
-                break (file, alone);
+            let id = FileId::of(&file).map_err(unwritable)?;
+            if std::fs::symlink_metadata(&path).is_ok_and(|there| FileId::from(&there) == id) {
+                break (file, id, alone);
             }
         };
         let tail = Tail::read(&file).map_err(unwritable)?;
@@ -116,6 +116,7 @@ impl AuditLog {
             generations: Generations::from(link.anchored),
             chain: Mutex::new(Chain {
                 file,
+                id,
                 sequence: link.sequence,
                 mac: link.mac,
                 end: tail.end,

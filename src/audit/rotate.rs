@@ -11,7 +11,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    chain::{Alone, Chain},
+    chain::{Alone, Chain, FileId, Reserved},
     entry::Scribe,
     event::{Action, Event, Outcome},
     log::{AuditError, AuditLog},
@@ -81,6 +81,7 @@ impl AuditLog {
         let event = Event::new(Action::BeginSegment, Outcome::Done);
         let mac = self.0.scribe.write(&mut line, sequence, &chain.mac, &event, self.0.generations.now());
         let unwritable = |source| self.unwritable(source);
+        let id = FileId::of(&file).map_err(unwritable)?;
         chain.file.sync_data().map_err(unwritable)?;
         file.write_all_at(&line, 0).and_then(|()| file.sync_all()).map_err(unwritable)?;
         // INVARIANT: from here to the second rename, `go_on` ends what a crash cuts off.
@@ -99,6 +100,7 @@ impl AuditLog {
         let _ = chain.file.set_len(chain.end);
         *chain = Chain {
             file: Arc::new(file),
+            id,
             sequence,
             mac,
             end: line.len() as u64,
@@ -107,7 +109,7 @@ impl AuditLog {
             not_before: 0,
             has_closed: true,
             was_torn: chain.was_torn,
-            reserved: super::chain::Reserved { up_to: 0, is_last: false },
+            reserved: Reserved { up_to: 0, is_last: false },
             failure: chain.failure.take(),
             failures: chain.failures,
         };

@@ -8,7 +8,7 @@ use axum::{
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{sleep, timeout},
@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{
     answer::ApiError,
     events::Endless,
+    head_timer::HeadTimer,
     patient::Patient,
     routes::{BODY_LIMIT, Routes, Session},
 };
@@ -74,7 +75,7 @@ pub(super) async fn serve(
     });
     let mut stop = shutdown.clone();
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(HEAD_LIMIT)
         .serve_connection(TokioIo::new(Patient::new(stream, limits.answer)), service);

@@ -7,6 +7,7 @@ mod connection;
 mod credentials;
 mod events;
 mod explaining;
+mod head_timer;
 mod held;
 mod ingest;
 mod listener;
