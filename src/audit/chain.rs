@@ -37,6 +37,8 @@ pub(super) struct Chain {
     pub(super) was_torn: bool,
     /// Up to where there is room for sure, and whether more could be had.
     pub(super) reserved: Reserved,
+    /// Where lines are put together.
+    pub(super) lines: Vec<u8>,
     /// Why the last entry could not be written.
     pub(super) failure: Option<Failure>,
     /// Entries that could not be written.

@@ -238,6 +238,12 @@ impl Target {
     }
 }
 
+impl From<Metadata> for Target {
+    fn from(Metadata { id, owner, name, .. }: Metadata) -> Self {
+        Self { authentication: Some(id), owner: Some(owner), name: Some(name), intent: None }
+    }
+}
+
 /// One thing to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, Metadata},
-    io,
+    io, mem,
     os::unix::fs::FileExt,
     path::PathBuf,
     slice,
@@ -36,8 +36,8 @@ use crate::{
 /// How often one who wants to write looks whether another is through, before it waits.
 const LOOKS: usize = 100;
 
-/// Room for a line of the usual length, in bytes.
-const LINE: usize = 1024;
+/// How much room for lines is kept from one batch to the next, in bytes.
+const LINES: usize = 64 * 1024;
 
 /// Why an entry could not be recorded, or the log not opened.
 #[derive(Debug, thiserror::Error)]
@@ -263,7 +263,8 @@ impl AuditLog {
     fn append_to(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
         let alone = self.take_turn(chain)?;
         chain.reserve();
-        let (mut lines, mut sequence, mut mac) = (Vec::with_capacity(events.len() * LINE), chain.sequence, chain.mac);
+        let (mut lines, mut sequence, mut mac) = (mem::take(&mut chain.lines), chain.sequence, chain.mac);
+        lines.clear();
         let torn = || Event::new(Action::Repair, Outcome::Done).because("a torn last line was cut off");
         let repair = chain.was_torn.then(torn);
         for event in repair.iter().chain(events) {
@@ -281,6 +282,8 @@ impl AuditLog {
         let first = chain.sequence + 1;
         (chain.sequence, chain.mac, chain.was_torn) = (sequence, mac, false);
         chain.end += lines.len() as u64;
+        lines.shrink_to(LINES);
+        chain.lines = lines;
         drop(alone);
         for (sequence, event) in (first..).zip(repair.iter().chain(events)) {
             self.0.mirror.tell(sequence, event);

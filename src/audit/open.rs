@@ -126,6 +126,7 @@ impl AuditLog {
                 has_closed: true,
                 was_torn: tail.torn,
                 reserved: Reserved { up_to: 0, is_last: false },
+                lines: Vec::new(),
                 failure: None,
                 failures: 0,
             }),

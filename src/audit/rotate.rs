@@ -110,6 +110,7 @@ impl AuditLog {
             has_closed: true,
             was_torn: chain.was_torn,
             reserved: Reserved { up_to: 0, is_last: false },
+            lines: Vec::new(),
             failure: chain.failure.take(),
             failures: chain.failures,
         };

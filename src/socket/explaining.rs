@@ -42,7 +42,7 @@ pub(super) async fn pull(
     let asked = Asked::new(&api, caller);
     let why = authorised(&asked, &id, Action::List, Grant::Metadata, |record| {
         let policy = asked.policy();
-        let Record { metadata, state, .. } = &record;
+        let Record { metadata, state, .. } = record;
         Ok(WhyPull {
             id: metadata.id,
             state: *state,
@@ -91,7 +91,7 @@ pub(super) async fn access(
     let why = match supposed {
         Some((supposed, field)) => {
             authorised(&asked, &id, Action::Explain, Grant::Manage, |record| {
-                let Record { metadata, state, .. } = &record;
+                let Record { metadata, state, .. } = record;
                 let what = field.as_ref().map_or(What::One(metadata), |field| What::Part(metadata, field));
                 let explanation = asked.policy().explain_access(&supposed, Grant::Read, what);
                 Ok(WhyRead { id: metadata.id, state: *state, explanation })

@@ -16,7 +16,7 @@ use super::{
     Api,
     answer::{self, ApiError},
     held,
-    routes::{Asked, Granted, Id, Shown},
+    routes::{Asked, Granted, Id, Shown, parse_id},
 };
 use crate::{
     audit::Action,
@@ -60,23 +60,35 @@ pub(super) async fn full(
     query: Result<Query<FullQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    answer(&api, caller, &id, query, &headers).await
+    answer(&api, caller, Question::of(&id, query, &headers)).await
 }
 
-pub(super) async fn answer(
-    api: &Api,
-    caller: Arc<Caller>,
-    id: &str,
-    query: Result<Query<FullQuery>, QueryRejection>,
-    headers: &HeaderMap,
-) -> Response<Body> {
-    let asked = Asked::new(api, caller);
-    let known = Known::of(headers);
-    let content = match query {
-        Ok(Query(query)) => read(&asked, id, &query, &known).await,
-        Err(_) => Err(ApiError::BadRequest(
+/// What a caller asks for, without the text of its request: hyper reads the next one into the same memory, once nothing
+/// holds on to this one.
+pub(super) struct Question {
+    id: AuthenticationId,
+    query: FullQuery,
+    known: Known,
+}
+
+impl Question {
+    pub(super) fn of(
+        id: &str,
+        query: Result<Query<FullQuery>, QueryRejection>,
+        headers: &HeaderMap,
+    ) -> Result<Self, ApiError> {
+        let Query(query) = query.map_err(|_| ApiError::BadRequest(
             "only field (a JSON pointer, which begins with a slash), max_age (in seconds) and require_fresh=true may be asked for",
-        )),
+        ))?;
+        Ok(Self { id: parse_id(id)?, query, known: Known::of(headers) })
+    }
+}
+
+pub(super) async fn answer(api: &Api, caller: Arc<Caller>, question: Result<Question, ApiError>) -> Response<Body> {
+    let asked = Asked::new(api, caller);
+    let content = match question {
+        Ok(question) => read(&asked, &question).await,
+        Err(error) => Err(error),
     };
     asked.answer(content.map(|(revision, content)| match content {
         Some(content) => answer::secret(asked.id(), revision, content),
@@ -103,8 +115,8 @@ impl Known {
 /// A revision, and the answer unless the caller holds that one.
 type Content = (u64, Option<SecretBytes>);
 
-async fn read(asked: &Asked<'_>, id: &str, query: &FullQuery, known: &Known) -> Result<Content, ApiError> {
-    let granted = Granted::decide(asked, id, query.field.as_ref(), Action::Read, Grant::Read)?;
+async fn read(asked: &Asked<'_>, Question { id, query, known }: &Question) -> Result<Content, ApiError> {
+    let granted = Granted::decide(asked, *id, query.field.as_ref(), Action::Read, Grant::Read)?;
     let content = find(asked.api, &granted, query, known).await;
     granted.ended(content).await
 }
@@ -206,7 +218,7 @@ struct RefreshAnswer {
 }
 
 async fn refresh_now(asked: &Asked<'_>, id: &str, rejected: Option<u64>) -> Result<RefreshAnswer, ApiError> {
-    let granted = Granted::decide(asked, id, None, Action::Refresh, Grant::Refresh)?;
+    let granted = Granted::decide(asked, parse_id(id)?, None, Action::Refresh, Grant::Refresh)?;
     let answer = async {
         let id = granted.record()?.metadata.id;
         // Who asked is on record before: it goes on though they hang up.

@@ -20,7 +20,9 @@ use super::{
     Api,
     answer::{self, ApiError},
     events::{self, Endless},
-    explaining, ingest, listing, manage, metrics, reading, refusals, standing,
+    explaining, ingest, listing, manage, metrics,
+    reading::{self, Question},
+    refusals, standing,
 };
 use crate::{
     audit::{Action, Actor, Event, Outcome, Target},
@@ -66,8 +68,9 @@ impl Routes {
         // A read of a secret spends as long on its way through the router as on everything else: it goes past it.
         if let (&Method::GET, Some(id)) = (request.method(), full_path(request.uri().path())) {
             let begun = Instant::now();
-            let query = Query::try_from_uri(request.uri());
-            let response = reading::answer(&self.api, caller, id, query, request.headers()).await;
+            let question = Question::of(id, Query::try_from_uri(request.uri()), request.headers());
+            drop(request);
+            let response = reading::answer(&self.api, caller, question).await;
             self.api.metrics.answered(FULL, "GET", response.status().as_u16(), begun.elapsed());
             return response;
         }
@@ -229,6 +232,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
+/// The id of an authentication, as it was asked for.
+pub(super) fn parse_id(id: &str) -> Result<AuthenticationId, ApiError> {
+    id.parse().map_err(|_| ApiError::BadRequest("the id of an authentication is a UUID"))
+}
+
 /// An authentication without its secret, as the API shows it.
 #[derive(Serialize)]
 pub(super) struct Shown {
@@ -276,7 +284,7 @@ async fn metadata(
     Id(id): Id,
 ) -> Response<Body> {
     let asked = Asked::new(&api, caller);
-    let shown = authorised(&asked, &id, Action::List, Grant::Metadata, |record| Ok(Shown::from(record))).await;
+    let shown = authorised(&asked, &id, Action::List, Grant::Metadata, |record| Ok(Shown::from(record.clone()))).await;
     asked.answer(shown.map(|shown| answer::json(StatusCode::OK, asked.id, &shown)))
 }
 
@@ -287,7 +295,7 @@ pub(super) struct Granted<'a> {
     grant: Grant,
     /// What of it, if not all.
     part: Option<&'a Pointer>,
-    target: Target,
+    id: AuthenticationId,
     rule: Arc<str>,
     record: Option<Record>,
     /// Looked up with the record, where it was asked for.
@@ -298,15 +306,12 @@ impl<'a> Granted<'a> {
     /// Finds what a request names, and decides whether the caller gets it. A refusal is recorded.
     pub(super) fn decide(
         asked: &'a Asked<'a>,
-        id: &str,
+        id: AuthenticationId,
         part: Option<&'a Pointer>,
         action: Action,
         grant: Grant,
     ) -> Result<Self, ApiError> {
-        let id: AuthenticationId =
-            id.parse().map_err(|_| ApiError::BadRequest("the id of an authentication is a UUID"))?;
-        let unknown = Target { authentication: Some(id), ..Target::default() };
-        asked.unlocked(action, unknown.clone())?;
+        asked.unlocked(action, unknown(id))?;
         let found = match grant {
             Grant::Read => asked.api.cache.held(id).map(|held| held.map(|held| (held.record, held.sealed)).unzip()),
             _ => asked.api.cache.record(id).map(|record| (record, None)),
@@ -318,21 +323,14 @@ impl<'a> Granted<'a> {
             Err(error) => return Err(Asked::unreadable(&error)),
         };
         let (record, sealed) = found;
-        let policy = asked.policy();
-        let (target, decision) = match &record {
-            Some(Record { metadata, .. }) => {
-                let target = Target::of(metadata);
-                (target, policy.take(&asked.caller, grant, what(metadata, part)))
-            }
-            // Whoever is not granted everything does not learn what there is not.
-            None => (unknown, policy.take(&asked.caller, grant, What::Everything)),
-        };
-        match (decision, unreadable) {
+        // Whoever is not granted everything does not learn what there is not.
+        let what = record.as_ref().map_or(What::Everything, |record| what(&record.metadata, part));
+        match (asked.policy().take(&asked.caller, grant, what), unreadable) {
             (AccessDecision::Granted { .. }, Some(error)) => Err(error),
             (AccessDecision::Granted { rule }, None) => {
-                Ok(Self { asked, action, grant, part, target, rule, record, sealed: sealed.flatten() })
+                Ok(Self { asked, action, grant, part, id, rule, record, sealed: sealed.flatten() })
             }
-            (AccessDecision::Refused(refusal), _) => Err(asked.refused(action, target, refusal)),
+            (AccessDecision::Refused(refusal), _) => Err(asked.refused(action, target(id, record), refusal)),
         }
     }
 
@@ -349,7 +347,7 @@ impl<'a> Granted<'a> {
 
     /// Records that what was granted begins.
     pub(super) fn begun(&self) -> Result<(), ApiError> {
-        let event = self.asked.event(self.action, Outcome::Begun).on(self.target.clone());
+        let event = self.asked.event(self.action, Outcome::Begun).on(target(self.id, self.record.clone()));
         self.asked.record(&event.under(Some(&self.rule)))
     }
 
@@ -358,20 +356,31 @@ impl<'a> Granted<'a> {
         let what = what(&self.record()?.metadata, self.part);
         match self.asked.policy().access(&self.asked.caller, self.grant, what) {
             AccessDecision::Granted { .. } => Ok(()),
-            AccessDecision::Refused(refusal) => Err(self.asked.refused(self.action, self.target.clone(), refusal)),
+            AccessDecision::Refused(refusal) => {
+                Err(self.asked.refused(self.action, target(self.id, self.record.clone()), refusal))
+            }
         }
     }
 
     /// Records how it ended. What was prepared leaves this function only once its entry is written.
     pub(super) async fn ended<T>(self, prepared: Result<T, ApiError>) -> Result<T, ApiError> {
-        let Self { asked, action, target, rule, .. } = self;
+        let Self { asked, action, id, record, rule, .. } = self;
         let event = match &prepared {
             Ok(_) => asked.event(action, Outcome::Done),
             Err(error) => asked.event(action, Outcome::Failed).because(error.message()),
         };
-        asked.record_together(event.on(target).under(Some(&rule))).await?;
+        asked.record_together(event.on(target(id, record)).under(Some(&rule))).await?;
         prepared
     }
+}
+
+fn target(id: AuthenticationId, record: Option<Record>) -> Target {
+    record.map_or_else(|| unknown(id), |record| record.metadata.into())
+}
+
+/// Nothing else is known of it, or there is nobody to learn it.
+fn unknown(id: AuthenticationId) -> Target {
+    Target { authentication: Some(id), ..Target::default() }
 }
 
 fn what<'a>(metadata: &'a Metadata, part: Option<&'a Pointer>) -> What<'a> {
@@ -384,10 +393,10 @@ pub(super) async fn authorised<T>(
     id: &str,
     action: Action,
     grant: Grant,
-    prepare: impl FnOnce(Record) -> Result<T, ApiError>,
+    prepare: impl FnOnce(&Record) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
-    let mut granted = Granted::decide(asked, id, None, action, grant)?;
-    let prepared = granted.record.take().ok_or(ApiError::NotFound).and_then(prepare);
+    let granted = Granted::decide(asked, parse_id(id)?, None, action, grant)?;
+    let prepared = granted.record().and_then(prepare);
     granted.ended(prepared).await
 }
 
