@@ -79,9 +79,7 @@ fn hkdf(input: &[u8], salt: &[u8], info: &[u8]) -> Key {
 #[must_use]
 pub fn hmac_sha256(key: &Key, parts: &[&[u8]]) -> [u8; 32] {
     on_wiped_stack::<SHALLOW, _>(|| {
-        let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key.expose_secret()) else {
-            unreachable!("HMAC takes a key of any length")
-        };
+        let mut mac = hmac(key);
         for part in parts {
             mac.update(part);
         }
@@ -286,7 +284,7 @@ pub(crate) fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Computes many [`hmac_sha256`] under one key, whose schedule is made once.
+/// Computes many [`hmac_sha256`] under one key, which is scheduled once.
 pub(crate) struct Macs(Hmac<Sha256>);
 
 impl Macs {
@@ -299,14 +297,19 @@ impl Macs {
     }
 }
 
-/// Does a piece of work that takes many MACs, and wipes the stack that it used.
-pub(crate) fn with_macs<T>(key: &Key, work: impl FnOnce(&Macs) -> T) -> T {
-    on_wiped_stack::<DEEP, _>(|| {
-        let Ok(mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key.expose_secret()) else {
-            unreachable!("HMAC takes a key of any length")
-        };
-        work(&Macs(mac))
-    })
+/// Does a piece of work that takes many MACs, and wipes the stack that it used, of which it names a depth.
+pub(crate) fn with_macs<const DEPTH: usize, const N: usize, T>(
+    keys: [&Key; N],
+    work: impl FnOnce(&[Macs; N]) -> T,
+) -> T {
+    on_wiped_stack::<DEPTH, _>(|| work(&keys.map(|key| Macs(hmac(key)))))
+}
+
+fn hmac(key: &Key) -> Hmac<Sha256> {
+    let Ok(mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key.expose_secret()) else {
+        unreachable!("HMAC takes a key of any length")
+    };
+    mac
 }
 
 #[cfg(test)]

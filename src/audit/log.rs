@@ -263,14 +263,12 @@ impl AuditLog {
     fn append_to(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
         let alone = self.take_turn(chain)?;
         chain.reserve();
-        let (mut lines, mut sequence, mut mac) = (mem::take(&mut chain.lines), chain.sequence, chain.mac);
+        let mut lines = mem::take(&mut chain.lines);
         lines.clear();
         let torn = || Event::new(Action::Repair, Outcome::Done).because("a torn last line was cut off");
         let repair = chain.was_torn.then(torn);
-        for event in repair.iter().chain(events) {
-            sequence += 1;
-            mac = self.0.scribe.write(&mut lines, sequence, &mac, event, self.0.generations.now());
-        }
+        let (before, events) = ((chain.sequence, chain.mac), || repair.iter().chain(events));
+        let (sequence, mac) = self.0.scribe.write(&mut lines, before, events(), self.0.generations.now());
         // What a failed write left behind is overwritten, so that an entry is whole or not there.
         if let Err(source) = chain.file.write_all_at(&lines, chain.end) {
             // Best effort: if the cut fails as well, the next entry overwrites it or the next start cuts it.
@@ -285,7 +283,7 @@ impl AuditLog {
         lines.shrink_to(LINES);
         chain.lines = lines;
         drop(alone);
-        for (sequence, event) in (first..).zip(repair.iter().chain(events)) {
+        for (sequence, event) in (first..).zip(events()) {
             self.0.mirror.tell(sequence, event);
         }
         Ok(Arc::clone(&chain.file))

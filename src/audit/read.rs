@@ -13,7 +13,7 @@ use super::{
     segment::FILE_NAME,
     verify::{Fault, MAC_LEN, Open, Place, VerifyError, open_all},
 };
-use crate::{crypto::with_macs, secret::Key};
+use crate::{crypto::with_macs, secret::Key, system::stack::DEEP};
 
 /// An entry, as a person or a program asks for it. docs/audit.md says what each member is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -98,7 +98,8 @@ pub fn read<E: From<VerifyError>>(
                 Err(Fault::Torn) => break,
                 Err(fault) => return Ok(Some((at, fault))),
             };
-            if let Err(fault) = with_macs(key, |macs| line.check(macs, previous.as_ref(), Some(last))) {
+            if let Err(fault) = with_macs::<DEEP, _, _>([key], |[macs]| line.check(macs, previous.as_ref(), Some(last)))
+            {
                 return Ok(Some((at, fault)));
             }
             let Ok(record) = serde_json::from_slice(&text) else { return Ok(Some((at, Fault::NotAnEntry))) };

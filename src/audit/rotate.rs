@@ -77,9 +77,9 @@ impl AuditLog {
         let next = directory.join(NEXT_NAME);
         remove_if_there(&next)?;
         let file = open_private(&next)?;
-        let (sequence, mut line) = (chain.sequence + 1, Vec::new());
-        let event = Event::new(Action::BeginSegment, Outcome::Done);
-        let mac = self.0.scribe.write(&mut line, sequence, &chain.mac, &event, self.0.generations.now());
+        let (mut line, event) = (Vec::new(), Event::new(Action::BeginSegment, Outcome::Done));
+        let before = (chain.sequence, chain.mac);
+        let (sequence, mac) = self.0.scribe.write(&mut line, before, [&event], self.0.generations.now());
         let unwritable = |source| self.unwritable(source);
         let id = FileId::of(&file).map_err(unwritable)?;
         chain.file.sync_data().map_err(unwritable)?;

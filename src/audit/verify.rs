@@ -19,8 +19,9 @@ use super::{
     segment::{self, Closed, FILE_NAME, NEXT_NAME, Stub, StubError},
 };
 use crate::{
-    crypto::{hmac_sha256, unhex, with_macs},
+    crypto::{Macs, unhex, with_macs},
     secret::Key,
+    system::stack::DEEP,
 };
 
 /// HMAC-SHA256's length in bytes.
@@ -148,7 +149,10 @@ pub fn verify(
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some((file, piece)) = pieces.get(index) else { return Ok(checked) };
             let file = &files[*file];
-            checked.push((index, with_macs(key, |macs| piece::check(macs, &file.file, piece, &wanted))?));
+            checked.push((
+                index,
+                with_macs::<DEEP, _, _>([key], |[macs]| piece::check(macs, &file.file, piece, &wanted))?,
+            ));
             progress(piece.end - piece.start, all);
         }
     };
@@ -329,8 +333,8 @@ fn judge<'a>(
 }
 
 /// The MAC of an entry: over its predecessor's, then the line without its own.
-pub(super) fn entry_mac(key: &Key, previous: &[u8; MAC_LEN], entry: &[u8]) -> [u8; MAC_LEN] {
-    hmac_sha256(key, &[previous, entry])
+pub(super) fn entry_mac(macs: &Macs, previous: &[u8; MAC_LEN], entry: &[u8]) -> [u8; MAC_LEN] {
+    macs.of(&[previous, entry])
 }
 
 /// Takes a line apart into the entry as it was before the MAC went in, but for the brace at its end, and the MAC.
