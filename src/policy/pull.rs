@@ -84,10 +84,20 @@ pub struct Step {
 impl Policy {
     /// Whether an authentication may be pulled in full: the first rule that matches decides.
     pub fn pull(&self, metadata: &Metadata) -> PullDecision {
-        match self.pull.iter().find(|rule| rule.misses(metadata).is_none()) {
+        match self.pull_rule(metadata) {
             Some(rule) if rule.effect == Effect::Allow => PullDecision::Permitted { rule: rule.name.clone() },
             other => PullDecision::Refused { rule: other.map(|rule| rule.name.clone()) },
         }
+    }
+
+    /// Whether it may be pulled.
+    pub fn permits(&self, metadata: &Metadata) -> bool {
+        self.pull_rule(metadata).is_some_and(|rule| rule.effect == Effect::Allow)
+    }
+
+    /// The rule that decides.
+    fn pull_rule(&self, metadata: &Metadata) -> Option<&PullRule> {
+        self.pull.iter().find(|rule| rule.misses(metadata).is_none())
     }
 
     /// Whether the decision hangs on scopes, which a list does not show and which are not known here.

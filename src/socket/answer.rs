@@ -2,7 +2,7 @@
 
 use axum::{
     body::Body,
-    http::{HeaderValue, Response, StatusCode, header},
+    http::{HeaderName, HeaderValue, Response, StatusCode, header},
     response::IntoResponse,
 };
 use bytes::Bytes;
@@ -13,6 +13,9 @@ use crate::{
     requests::{Trouble, ingest::IngestRefusal},
     secret::SecretBytes,
 };
+
+/// The header in which an answer has its request's id.
+pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// An error of the API. The codes are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,7 +206,7 @@ fn with_headers(status: StatusCode, request: Uuid, content: Bytes) -> Response<B
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Ok(id) = HeaderValue::try_from(request.to_string()) {
-        headers.insert("x-request-id", id);
+        headers.insert(&REQUEST_ID, id);
     }
     response
 }

@@ -22,7 +22,11 @@ use tokio::sync::{
     watch,
 };
 
-use super::{Api, answer::ApiError, routes::Asked};
+use super::{
+    Api,
+    answer::{ApiError, REQUEST_ID},
+    routes::Asked,
+};
 use crate::{
     audit::{Action, Target},
     feed::{Happening, Notice},
@@ -78,7 +82,7 @@ fn subscribe(asked: &Asked<'_>, shutdown: Shutdown) -> Result<Response<Body>, Ap
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Ok(id) = HeaderValue::try_from(asked.id().to_string()) {
-        headers.insert("x-request-id", id);
+        headers.insert(&REQUEST_ID, id);
     }
     Ok(response)
 }

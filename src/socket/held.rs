@@ -3,14 +3,11 @@
 use jiff::Timestamp;
 
 use super::{Api, answer::ApiError, routes::Asked};
-use crate::{authentication::Metadata, freshness::Standing, policy::PullDecision, vault::Secret};
+use crate::{authentication::Metadata, freshness::Standing, vault::Secret};
 
 /// What rules permit no more is about to be destroyed.
 pub(super) fn permitted(api: &Api, metadata: &Metadata) -> Result<(), ApiError> {
-    match api.policy.borrow().pull(metadata) {
-        PullDecision::Permitted { .. } => Ok(()),
-        PullDecision::Refused { .. } => Err(ApiError::NotHeld),
-    }
+    if api.policy.borrow().permits(metadata) { Ok(()) } else { Err(ApiError::NotHeld) }
 }
 
 /// What is held, if anything is, and how fresh it is: never what Tray refused.

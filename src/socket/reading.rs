@@ -106,6 +106,9 @@ impl Known {
     }
 
     fn has(&self, revision: u64) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
         let tag = answer::entity_tag(revision);
         // The comparison is the weak one.
         self.0.iter().any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
@@ -171,10 +174,12 @@ impl FullQuery {
     }
 
     fn is_met_by(&self, held: &Secret, standing: Standing) -> bool {
-        // Of a value from the future the age is not known.
-        let age = Timestamp::now().duration_since(held.fetched_at);
-        let young = self.max_age.is_none_or(|most| u64::try_from(age.as_secs()).is_ok_and(|age| age <= most));
-        self.takes(standing) && young
+        let is_young = |most| {
+            // Of a value from the future the age is not known.
+            let age = Timestamp::now().duration_since(held.fetched_at);
+            u64::try_from(age.as_secs()).is_ok_and(|age| age <= most)
+        };
+        self.takes(standing) && self.max_age.is_none_or(is_young)
     }
 }
 

@@ -155,7 +155,7 @@ async fn serve_all(mut told: mpsc::UnboundedReceiver<Job>, lookout: Arc<Lookout>
                 let lookout = Arc::clone(&lookout);
                 open.spawn(async move {
                     poll_fn(|context| {
-                        lookout.is_wanted();
+                        lookout.want();
                         served.as_mut().poll(context)
                     })
                     .await;
@@ -173,7 +173,9 @@ async fn serve_all(mut told: mpsc::UnboundedReceiver<Job>, lookout: Arc<Lookout>
 /// for it to wake up than for the answer. Where the next one does not come at once, the thread sleeps.
 struct Lookout {
     start: Instant,
-    /// When something was done for a caller last, in nanoseconds since the start.
+    /// Whether something was done for a caller since this was looked at last.
+    is_wanted: AtomicBool,
+    /// When that was last so, in nanoseconds since the start.
     busy: AtomicU64,
     /// Whether what woke the thread last came so soon that it need not have slept.
     pays_off: AtomicBool,
@@ -182,7 +184,13 @@ struct Lookout {
 
 impl Lookout {
     fn new() -> Self {
-        Self { start: Instant::now(), busy: AtomicU64::new(0), pays_off: AtomicBool::new(false), begin: Notify::new() }
+        Self {
+            start: Instant::now(),
+            is_wanted: AtomicBool::new(false),
+            busy: AtomicU64::new(0),
+            pays_off: AtomicBool::new(false),
+            begin: Notify::new(),
+        }
     }
 
     fn now(&self) -> u64 {
@@ -190,8 +198,8 @@ impl Lookout {
     }
 
     /// Something is done for a caller.
-    fn is_wanted(&self) {
-        self.busy.store(self.now(), Ordering::Relaxed);
+    fn want(&self) {
+        self.is_wanted.store(true, Ordering::Relaxed);
         self.begin.notify_one();
     }
 
@@ -204,17 +212,19 @@ impl Lookout {
     async fn run(&self) {
         loop {
             self.begin.notified().await;
-            let mut last = 0;
-            while self.pays_off.load(Ordering::Relaxed) {
-                let (busy, now) = (self.busy.load(Ordering::Relaxed), self.now());
-                if Duration::from_nanos(now - busy) >= LOOK_OUT {
+            loop {
+                let now = self.now();
+                if self.is_wanted.swap(false, Ordering::Relaxed) {
+                    self.busy.store(now, Ordering::Relaxed);
+                } else if Duration::from_nanos(now - self.busy.load(Ordering::Relaxed)) >= LOOK_OUT {
                     break;
-                }
-                if busy == last {
+                } else {
                     // Others on this core, who have something to do, go first.
                     thread::yield_now();
                 }
-                last = busy;
+                if !self.pays_off.load(Ordering::Relaxed) {
+                    break;
+                }
                 // Looks at the sockets, without waiting.
                 yield_now().await;
             }

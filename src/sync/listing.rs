@@ -13,7 +13,7 @@ use super::{
 use crate::{
     authentication::{AuthenticationId, Metadata, Owner},
     feed::Happening,
-    policy::{Policy, PullDecision},
+    policy::Policy,
     principals::Session,
     tray::{Class, Priority},
     vault::{Scheduled, State, Write},
@@ -154,7 +154,7 @@ impl Worker {
                     compared.scoped.extend(metadata.scopes.is_some().then_some(id));
                 }
             }
-            let permitted = matches!(policy.pull(&metadata), PullDecision::Permitted { .. });
+            let permitted = policy.permits(&metadata);
             if compared.metadata.insert(id, metadata).is_none() {
                 compared.remote.push(Remote { id, metadata: fingerprint, permitted });
             }
