@@ -1,10 +1,8 @@
-//! The last refusals, in memory: what an operator looks at first. The audit log has them all, so they come no faster than
-//! it may grow.
+//! The last refusals, in memory: what an operator looks at first. The audit log has them all.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use axum::{
@@ -15,7 +13,6 @@ use axum::{
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::{Api, answer, routes::Asked};
@@ -28,11 +25,6 @@ use crate::{
 /// How many are kept.
 const KEPT: usize = 100;
 
-/// How many refusals a user gets as fast as it asks, and after how long one more. Each is recorded before it is answered: a
-/// user who is granted nothing could fill the disk otherwise, and then nobody is answered.
-const AT_ONCE: u32 = 1_000;
-const ONE_MORE: Duration = Duration::from_secs(1);
-
 /// The last refusals, the newest in front. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Refusals(Arc<Mutex<Kept>>);
@@ -40,8 +32,6 @@ pub struct Refusals(Arc<Mutex<Kept>>);
 #[derive(Default)]
 struct Kept {
     last: VecDeque<Refused>,
-    /// When each user has all of [`AT_ONCE`] again.
-    even: HashMap<u32, Instant>,
     /// All there were.
     all: u64,
 }
@@ -79,21 +69,10 @@ pub(super) fn word(refusal: Refusal) -> &'static str {
 
 impl Refusals {
     fn add(&self, refused: Refused) {
-        let (mut kept, now) = (self.kept(), Instant::now());
-        kept.even.retain(|_, even| *even > now);
-        *kept.even.entry(refused.uid).or_insert(now) += ONE_MORE;
+        let mut kept = self.kept();
         kept.last.truncate(KEPT - 1);
         kept.last.push_front(refused);
         kept.all += 1;
-    }
-
-    /// Where a user was refused too often, waits until one more is due. Its answer is what waits: whoever hangs up meanwhile
-    /// does not get its place on the socket back any sooner.
-    pub(super) async fn pause(&self, uid: u32) {
-        let even = self.kept().even.get(&uid).copied();
-        if let Some(due) = even.and_then(|even| even.checked_sub(ONE_MORE * AT_ONCE)) {
-            sleep_until(due).await;
-        }
     }
 
     /// How many there were since the start: whoever shows the last ones asks for them when this changes.
@@ -142,48 +121,20 @@ pub(super) async fn list(State(api): State<Arc<Api>>, Extension(caller): Extensi
 mod tests {
     use super::*;
 
-    fn of(uid: u32) -> Refused {
-        Refused {
-            time: Timestamp::UNIX_EPOCH,
-            action: Action::Read,
-            uid,
-            unit: None,
-            authentication: None,
-            reason: "no_rule",
-            request_id: Uuid::nil(),
-        }
-    }
-
-    /// How many seconds it waits.
-    async fn pause(refusals: &Refusals, uid: u32) -> u64 {
-        let start = Instant::now();
-        refusals.pause(uid).await;
-        start.elapsed().as_secs()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn beyond_a_thousand_a_user_is_refused_once_a_second() {
-        let refusals = Refusals::default();
-        (0..AT_ONCE).for_each(|_| refusals.add(of(1)));
-        assert_eq!(pause(&refusals, 1).await, 0);
-        for _ in 0..3 {
-            refusals.add(of(1));
-            assert_eq!(pause(&refusals, 1).await, 1);
-        }
-        // All that ask at once wait for as many.
-        (0..5).for_each(|_| refusals.add(of(1)));
-        assert_eq!(pause(&refusals, 1).await, 5);
-        refusals.add(of(2));
-        assert_eq!(pause(&refusals, 2).await, 0, "another user's");
-        tokio::time::advance(ONE_MORE * AT_ONCE).await;
-        (0..AT_ONCE).for_each(|_| refusals.add(of(1)));
-        assert_eq!(pause(&refusals, 1).await, 0);
-    }
-
     #[test]
     fn the_newest_are_kept() {
         let refusals = Refusals::default();
-        (0..250).for_each(|uid| refusals.add(of(uid)));
+        for uid in 0..250 {
+            refusals.add(Refused {
+                time: Timestamp::UNIX_EPOCH,
+                action: Action::Read,
+                uid,
+                unit: None,
+                authentication: None,
+                reason: "no_rule",
+                request_id: Uuid::nil(),
+            });
+        }
         let uids: Vec<_> = refusals.last().iter().map(|refused| refused.uid).collect();
         assert_eq!((uids, refusals.count()), ((150..250).rev().collect::<Vec<_>>(), 250));
     }

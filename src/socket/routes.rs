@@ -63,16 +63,7 @@ impl Routes {
         Self { router: TowerToHyperService::new(router(Arc::clone(&api))), api }
     }
 
-    pub(super) async fn answer(&self, request: Request<Body>, session: Session) -> Response<Body> {
-        let uid = session.caller.uid;
-        let response = self.find(request, session).await;
-        if !response.status().is_success() {
-            self.api.refusals.pause(uid).await;
-        }
-        response
-    }
-
-    async fn find(&self, mut request: Request<Body>, session: Session) -> Response<Body> {
+    pub(super) async fn answer(&self, mut request: Request<Body>, session: Session) -> Response<Body> {
         let Session { caller, shutdown, endless } = session;
         // A read of a secret spends as long on its way through the router as on everything else: it goes past it.
         if let (&Method::GET, Some(id)) = (request.method(), full_path(request.uri().path())) {

@@ -349,18 +349,3 @@ async fn while_the_vault_is_locked_each_says_so_and_the_recipient_is_told() {
     }
     assert_eq!(host.json(Method::GET, "/v1/recipient", "", |_| panic!("ingest was asked")).await, recipient);
 }
-
-#[tokio::test(start_paused = true)]
-async fn who_is_refused_on_and_on_waits_for_the_answer_and_is_given_what_is_granted_at_once() {
-    let mut host = Host::new("[[access.rules]]\nname = \"r\"\nusers = [\"1000\"]\ngrants = [\"metadata\"]");
-    let start = tokio::time::Instant::now();
-    for _ in 0..1_000 {
-        assert_eq!(host.refused(Method::GET, "/v1/ingest").await, (403, "forbidden".to_owned()));
-    }
-    assert_eq!(start.elapsed(), Duration::ZERO);
-    assert_eq!(host.refused(Method::GET, "/v1/ingest").await, (403, "forbidden".to_owned()));
-    assert_eq!(start.elapsed(), Duration::from_secs(1));
-    let listed = host.ask(Method::GET, "/v1/authentications", "", |_| panic!("ingest was asked")).await;
-    assert_eq!((listed.0, start.elapsed()), (StatusCode::OK, Duration::from_secs(1)));
-    assert_eq!(host.recorded().len(), 1_001);
-}
