@@ -78,8 +78,6 @@ pub(super) async fn serve(
         .timer(HeadTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(HEAD_LIMIT)
-        // A caller that has sent all it has to say gets its answer. Whether it went away shows when that is written.
-        .half_close(true)
         .serve_connection(TokioIo::new(Patient::new(stream, limits.answer)), service);
     tokio::pin!(connection);
     // A connection that breaks concerns its caller alone, and the error may quote the request.
