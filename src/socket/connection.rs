@@ -1,6 +1,13 @@
 //! One connection, from its first request to its last answer, and how long its caller may take over each.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     body::{Body, HttpBody},
@@ -10,7 +17,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
     time::{sleep, timeout},
 };
 use uuid::Uuid;
@@ -21,6 +28,7 @@ use super::{
     head_timer::HeadTimer,
     patient::Patient,
     routes::{BODY_LIMIT, Routes, Session},
+    stream::Stream,
 };
 use crate::{policy::Caller, task::Shutdown};
 
@@ -56,19 +64,24 @@ impl Default for Limits {
 
 /// Answers one caller's requests until it hangs up, takes too long, or the daemon stops.
 pub(super) async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    stream: UnixStream,
     caller: impl Fn() -> Arc<Caller>,
     routes: Routes,
     shutdown: Shutdown,
     limits: Limits,
 ) {
-    let endless = Endless::default();
+    let (stream, endless, answering) = (Stream::new(stream), Endless::default(), AtomicBool::new(false));
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let session = Session { caller: caller(), shutdown: shutdown.clone(), endless: endless.clone() };
-        let routes = &routes;
+        let (routes, answering) = (&routes, &answering);
         async move {
             Ok::<_, Infallible>(match with_whole_body(request, limits.body).await {
-                Ok(request) => routes.answer(request, session).await,
+                Ok(request) => {
+                    answering.store(true, Ordering::Relaxed);
+                    let answer = routes.answer(request, session).await;
+                    answering.store(false, Ordering::Relaxed);
+                    answer
+                }
                 Err(error) => error.answer(Uuid::new_v4()),
             })
         }
@@ -78,11 +91,17 @@ pub(super) async fn serve(
         .timer(HeadTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(Patient::new(stream, limits.answer)), service);
+        // A caller may say that it sends no more, and wait for its answer.
+        .half_close(true)
+        .serve_connection(TokioIo::new(Patient::new(stream.clone(), limits.answer)), service);
+    let is_busy = || answering.load(Ordering::Relaxed) || endless.is_set();
     tokio::pin!(connection);
     // A connection that breaks concerns its caller alone, and the error may quote the request.
     tokio::select! {
+        // INVARIANT: the connection first. Whether it is busy is looked at after it went on.
+        biased;
         _ = connection.as_mut() => {}
+        () = stream.hung_up(is_busy) => {}
         () = too_long(limits.connection, &endless) => {}
         () = stop.requested() => {
             connection.as_mut().graceful_shutdown();

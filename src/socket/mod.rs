@@ -23,6 +23,7 @@ mod refusals;
 mod routes;
 mod server;
 mod standing;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod workers;

@@ -51,6 +51,12 @@ const ALL: &str = r#"
 "#;
 const INTENT: Uuid = Uuid::from_u128(7);
 
+fn caller() -> Arc<Caller> {
+    let names = vec!["shell".to_owned()];
+    let process = Process::Known { unit: None, units: Vec::new(), names, beside_guarded: false };
+    Arc::new(Caller { uid: UID, gids: vec![UID], process })
+}
+
 struct Host {
     api: Arc<Api>,
     requests: mpsc::Receiver<IngestRequest>,
@@ -112,13 +118,9 @@ impl Host {
         body: &'static str,
         ingest: impl FnOnce(IngestRequest),
     ) -> (StatusCode, String, Vec<u8>) {
-        let process =
-            Process::Known { unit: None, units: Vec::new(), names: vec!["shell".to_owned()], beside_guarded: false };
-        let caller = Caller { uid: UID, gids: vec![UID], process };
         let routes = Routes::new(Arc::clone(&self.api));
         let request = Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
-        let session =
-            Session { caller: Arc::new(caller), shutdown: Tasks::default().shutdown(), endless: Endless::default() };
+        let session = Session { caller: caller(), shutdown: Tasks::default().shutdown(), endless: Endless::default() };
         let mut answer = std::pin::pin!(routes.answer(request, session));
         let answer = tokio::select! {
             answer = &mut answer => answer,

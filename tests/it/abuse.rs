@@ -79,6 +79,19 @@ fn a_body_over_64_kib_is_refused_whether_its_length_is_said_or_not() {
 }
 
 #[test]
+fn who_has_sent_all_and_says_so_is_answered() {
+    let house = House::ready("");
+    let daemon = house.daemon();
+    for _ in 0..100 {
+        let mut stream = connect(&house);
+        stream.write_all(STATUS).expect("it listens");
+        stream.shutdown(Shutdown::Write).expect("a socket");
+        assert!(closed(&mut stream).starts_with("HTTP/1.1 200 "));
+    }
+    daemon.stop();
+}
+
+#[test]
 fn who_sends_half_a_head_half_a_body_or_nothing_is_closed_and_who_reads_nothing_too() {
     let house = House::ready("");
     let daemon = house.daemon();

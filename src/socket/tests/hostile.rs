@@ -4,7 +4,10 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+};
 
 use super::*;
 use crate::{
@@ -92,19 +95,12 @@ fn whatever_is_sent_is_answered_or_closed_and_no_secret_leaves() {
     let mut runner = TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&(malformed(), any::<bool>()), |(bytes, hangs_up)| {
         let answer = runtime.block_on(async {
-            let (mut near, far) = duplex(1 << 20);
-            let process = Process::Known {
-                unit: None,
-                units: Vec::new(),
-                names: vec!["shell".to_owned()],
-                beside_guarded: false,
-            };
-            let caller = Arc::new(Caller { uid: UID, gids: vec![UID], process });
+            let (mut near, far) = UnixStream::pair().unwrap();
             near.write_all(&bytes).await.unwrap();
             if hangs_up {
                 near.shutdown().await.unwrap();
             }
-            connection::serve(far, || Arc::clone(&caller), routes.clone(), tasks.shutdown(), Limits::default()).await;
+            connection::serve(far, caller, routes.clone(), tasks.shutdown(), Limits::default()).await;
             let mut answer = Vec::new();
             near.read_to_end(&mut answer).await.unwrap();
             answer
@@ -116,4 +112,29 @@ fn whatever_is_sent_is_answered_or_closed_and_no_secret_leaves() {
         Ok(())
     });
     outcome.unwrap();
+}
+
+/// Connections end at once where nobody waits for their answers any more: they would take the places of those who do.
+#[tokio::test(start_paused = true)]
+async fn who_hangs_up_while_it_waits_is_let_go() {
+    // Nobody answers what is asked of ingest.
+    let host = Host::new(&ALL.replace("\"read\"", "\"metadata\""));
+    let (routes, tasks) = (Routes::new(Arc::clone(&host.api)), Tasks::default());
+    for (path, says_so) in
+        [format!("/v1/ingest/{INTENT}"), "/v1/events".to_owned()].iter().flat_map(|path| [(path, false), (path, true)])
+    {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        let (routes, shutdown) = (routes.clone(), tasks.shutdown());
+        let serving = tokio::spawn(connection::serve(far, caller, routes, shutdown, Limits::default()));
+        near.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        if says_so {
+            near.shutdown().await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(!serving.is_finished(), "{path}, {says_so}: the caller waits");
+        let hung_up = tokio::time::Instant::now();
+        drop(near);
+        serving.await.unwrap();
+        assert!(hung_up.elapsed() <= Duration::from_secs(1), "{path}, {says_so}");
+    }
 }
