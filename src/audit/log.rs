@@ -128,14 +128,16 @@ impl AuditLog {
     /// As [`Self::record`].
     pub async fn record_together(&self, event: Event) -> Result<(), Arc<AuditError>> {
         let queue = self.0.queues.own();
-        let written = queue.join(event);
-        // Others who are being answered get as far as this; and where there are any, those who have asked meanwhile.
-        yield_now().await;
-        if queue.is_shared() {
+        let (written, mut turn) = queue.join(event);
+        if turn.is_some() {
+            // Others who are being answered get as far as this; and where there are any, those who have asked meanwhile.
             yield_now().await;
+            if queue.is_shared() {
+                yield_now().await;
+            }
         }
         loop {
-            if let Some(turn) = queue.turn() {
+            if let Some(turn) = turn {
                 self.let_others_write().await;
                 self.write_waiting(queue);
                 drop(turn);
@@ -144,7 +146,7 @@ impl AuditLog {
             tokio::select! {
                 biased;
                 written = written.wait() => return written.clone(),
-                () = queue.free() => {}
+                () = queue.free() => turn = queue.turn(),
             }
         }
     }

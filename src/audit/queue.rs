@@ -1,7 +1,7 @@
 //! Entries that wait to be written in one piece.
 
 use std::{
-    io,
+    io, mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -46,7 +46,8 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Waiting {
     batch: Batch,
-    is_being_written: bool,
+    /// Whether somebody is about to write it.
+    is_led: bool,
 }
 
 #[derive(Default)]
@@ -72,14 +73,14 @@ impl Drop for Batch {
     }
 }
 
-/// The turn of the one who writes: a batch, and it is another's.
+/// The turn of the one who writes for all: a batch, and it is another's.
 #[must_use]
 pub(super) struct Turn<'a>(&'a Queue);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut waiting = self.0.waiting();
-        waiting.is_being_written = false;
+        waiting.is_led = false;
         if !waiting.batch.entries.is_empty() {
             // INVARIANT: whoever waits asks for the turn after this. Where the one that is told goes, another is told.
             self.0.free.notify_one();
@@ -88,10 +89,13 @@ impl Drop for Turn<'_> {
 }
 
 impl Queue {
-    pub(super) fn join(&self, event: Event) -> Written {
-        let batch = &mut self.waiting().batch;
-        batch.entries.push(event);
-        Arc::clone(&batch.written)
+    /// Has an entry wait; makes the caller the one who writes if nobody is.
+    pub(super) fn join(&self, event: Event) -> (Written, Option<Turn<'_>>) {
+        let mut waiting = self.waiting();
+        waiting.batch.entries.push(event);
+        let written = Arc::clone(&waiting.batch.written);
+        let turn = (!mem::replace(&mut waiting.is_led, true)).then(|| Turn(self));
+        (written, turn)
     }
 
     /// Whether more than one waits.
@@ -102,10 +106,10 @@ impl Queue {
     /// Makes the caller the one who writes, if something waits and nobody does.
     pub(super) fn turn(&self) -> Option<Turn<'_>> {
         let mut waiting = self.waiting();
-        if waiting.is_being_written || waiting.batch.entries.is_empty() {
+        if waiting.is_led || waiting.batch.entries.is_empty() {
             return None;
         }
-        waiting.is_being_written = true;
+        waiting.is_led = true;
         Some(Turn(self))
     }
 
@@ -117,7 +121,7 @@ impl Queue {
     /// What waits, if anything does.
     pub(super) fn take(&self) -> Option<Batch> {
         let batch = &mut self.waiting().batch;
-        if batch.entries.is_empty() { None } else { Some(std::mem::take(batch)) }
+        if batch.entries.is_empty() { None } else { Some(mem::take(batch)) }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

@@ -212,9 +212,9 @@ async fn one_who_stops_leaves_none_of_the_others_waiting() {
     let fixture = Fixture::new();
     let log = fixture.open(Config::default());
     let queue = log.0.queues.own();
-    let first = queue.join(event(1));
-    let turn = queue.turn().expect("something waits");
-    assert!(queue.turn().is_none(), "and one writes it");
+    let (first, turn) = queue.join(event(1));
+    let turn = turn.expect("nobody else writes");
+    assert!(queue.turn().is_none(), "one does");
     let mut others: Vec<_> = (2..4).map(|number| Box::pin(log.record_together(event(number)))).collect();
     for other in &mut others {
         for _ in 0..2 {
@@ -233,8 +233,8 @@ async fn one_who_stops_leaves_none_of_the_others_waiting() {
         assert!(other.await.is_err(), "it was among what was taken");
     }
     // Of two who wait the one that is told goes.
-    let one = queue.join(event(4));
-    let turn = queue.turn().expect("something waits");
+    let (one, turn) = queue.join(event(4));
+    let turn = turn.expect("nobody else writes");
     let mut told = Box::pin(log.record_together(event(5)));
     let mut other = Box::pin(log.record_together(event(6)));
     for future in [&mut told, &mut other] {
@@ -248,4 +248,13 @@ async fn one_who_stops_leaves_none_of_the_others_waiting() {
     assert!(one.get().is_some_and(Result::is_ok));
     assert!(matches!(fixture.verify(&[]), Verdict::Intact(_)));
     assert_eq!(log.head().sequence, 4, "the first, and three of these");
+    // One that is about to write goes.
+    let mut first = Box::pin(log.record_together(event(7)));
+    let mut next = Box::pin(log.record_together(event(8)));
+    for future in [&mut first, &mut next] {
+        assert!(futures_util::poll!(future.as_mut()).is_pending());
+    }
+    drop(first);
+    next.await.unwrap();
+    assert_eq!(log.head().sequence, 6);
 }
