@@ -28,6 +28,9 @@ pub const WRAPPED_LEN: usize = WRAP_NONCE_LEN + KEY_LEN + TAG_LEN;
 
 const WRAP_NONCE_LEN: usize = 12;
 
+/// How many bytes more the buffer has room for in which something is opened: what is put around it takes no other then.
+const ROOM: usize = 512;
+
 /// A key or nonce couldn't be made, or bytes were not what they were said to be.
 #[derive(Debug, thiserror::Error)]
 pub enum CryptoError {
@@ -240,7 +243,8 @@ fn xaes_encrypt(
 pub fn open(key: &Key, associated: &[u8], sealed: &[u8]) -> Result<SecretBytes, CryptoError> {
     let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(CryptoError::Rejected)?;
     let (body, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(CryptoError::Rejected)?;
-    let mut buffer = body.to_vec();
+    let mut buffer = Vec::with_capacity(body.len() + ROOM);
+    buffer.extend_from_slice(body);
     // The tag is checked before anything is decrypted, so that a rejected buffer holds ciphertext only.
     on_wiped_stack::<SHALLOW, _>(|| {
         let cipher = Xaes256Gcm::new(key.expose_secret().into());

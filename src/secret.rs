@@ -134,6 +134,18 @@ impl SecretBytes {
         std::str::from_utf8(&self.0).map(SecretString::copy_of).map_err(|_| NotText)
     }
 
+    /// The same bytes with others in front and behind, in the same buffer if there is room in it.
+    #[must_use]
+    pub fn between(mut self, front: &[u8], back: &[u8]) -> Self {
+        let len = self.0.len();
+        // Where it moves to a larger buffer, the allocator wipes the one that it leaves.
+        self.0.resize(front.len() + len, 0);
+        self.0.copy_within(..len, front.len());
+        self.0[..front.len()].copy_from_slice(front);
+        self.0.extend_from_slice(back);
+        self
+    }
+
     /// Whether both hold the same bytes, in time that depends on their lengths only.
     #[must_use]
     pub fn equals(&self, other: &Self) -> bool {
@@ -221,6 +233,18 @@ mod tests {
     fn a_line_end_is_not_part_of_a_token() {
         let token = SecretBytes::new(b"tok\r\n".to_vec()).without_line_end();
         assert_eq!(token.expose_secret(), b"tok");
+    }
+
+    #[test]
+    fn bytes_are_put_between_others_in_the_same_buffer_if_it_has_room() {
+        for room in [0, 100] {
+            let mut buffer = Vec::with_capacity(6 + room);
+            buffer.extend_from_slice(b"secret");
+            let place = buffer.as_ptr();
+            let bytes = SecretBytes::new(buffer).between(b"in front ", b" behind");
+            assert_eq!(bytes.expose_secret(), b"in front secret behind");
+            assert_eq!(bytes.expose_secret().as_ptr() == place, room > 0);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What an entry looks like, and what chains it to the one before.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -28,7 +28,7 @@ const VERSION: u8 = 2;
 struct Entry<'a> {
     v: u8,
     seq: u64,
-    time: Timestamp,
+    time: &'a str,
     /// Milliseconds since the machine was started: nobody sets that clock.
     boot_ms: u64,
     session: Uuid,
@@ -67,6 +67,13 @@ struct Entry<'a> {
     generations: Anchored,
 }
 
+/// What entries have in common that are written together.
+struct OfAll {
+    time: String,
+    since_boot: Duration,
+    generations: Anchored,
+}
+
 /// Writes the lines of one session.
 pub(super) struct Scribe {
     session: Uuid,
@@ -93,10 +100,11 @@ impl Scribe {
         events: impl IntoIterator<Item = &'e Event>,
         generations: Anchored,
     ) -> (u64, [u8; MAC_LEN]) {
+        let of_all = OfAll { time: Timestamp::now().to_string(), since_boot: since_boot(), generations };
         with_macs::<SHALLOW, _, _>([&self.key, &self.fingerprint_key], |[chain, names]| {
             events.into_iter().fold(after, |(last, before), event| {
                 let (sequence, start) = (last + 1, lines.len());
-                self.entry(lines, names, sequence, &before, event, generations);
+                self.entry(lines, names, sequence, &before, event, &of_all);
                 let mac = entry_mac(chain, &before, &lines[start..]);
                 // The brace at its end goes behind the MAC.
                 lines.pop();
@@ -120,14 +128,14 @@ impl Scribe {
         sequence: u64,
         before: &[u8; MAC_LEN],
         event: &Event,
-        generations: Anchored,
+        of_all: &OfAll,
     ) {
         let owner = event.target.owner.as_ref();
         let entry = Entry {
             v: VERSION,
             seq: sequence,
-            time: Timestamp::now(),
-            boot_ms: u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX),
+            time: &of_all.time,
+            boot_ms: u64::try_from(of_all.since_boot.as_millis()).unwrap_or(u64::MAX),
             session: self.session,
             action: event.action,
             outcome: event.outcome,
@@ -145,7 +153,7 @@ impl Scribe {
             epoch: event.epoch,
             digest: event.digest.as_ref().map(|digest| hex(digest)),
             after: event.begins_segment().then(|| hex(before)),
-            generations,
+            generations: of_all.generations,
         };
         serde_json::to_writer(lines, &entry)
             .unwrap_or_else(|_| unreachable!("an entry has string keys and plain values, and a vector takes all"));

@@ -1,5 +1,7 @@
 //! Typed events. No field can hold a credential: ids, rule names from the configuration, and words of this program.
 
+use std::sync::Arc;
+
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
@@ -252,7 +254,7 @@ pub struct Event {
     pub(super) target: Target,
     pub(super) actor: Option<Actor>,
     pub(super) reason: Option<&'static str>,
-    pub(super) rule: Option<String>,
+    pub(super) rule: Option<Arc<str>>,
     pub(super) request: Option<Uuid>,
     pub(super) count: Option<u64>,
     pub(super) slot: Option<Uuid>,
@@ -308,8 +310,8 @@ impl Event {
 
     /// The rule of the configuration that decided it.
     #[must_use]
-    pub fn under(mut self, rule: Option<&str>) -> Self {
-        self.rule = rule.map(str::to_owned);
+    pub fn under(mut self, rule: Option<impl Into<Arc<str>>>) -> Self {
+        self.rule = rule.map(Into::into);
         self
     }
 

@@ -113,7 +113,7 @@ fn entry(sequence: u64, event: &Event) -> Vec<u8> {
         (field::AUTHENTICATION_ID, event.target.authentication.map(|id| id.to_string())),
         (field::CALLER_UID, actor.map(|actor| actor.uid.to_string())),
         (field::CALLER_UNIT, actor.and_then(|actor| actor.unit.clone())),
-        (field::RULE, event.rule.clone()),
+        (field::RULE, event.rule.as_deref().map(str::to_owned)),
         (field::REQUEST_ID, event.request.map(|id| id.to_string())),
         (field::SEQUENCE, Some(sequence.to_string())),
     ];

@@ -205,7 +205,7 @@ impl Asked<'_> {
     /// Decides on what only looks, and records it.
     fn looks(&self, action: Action, target: Target) -> Result<(), ApiError> {
         let rule = self.granted(Grant::Ingest, action, &target)?;
-        self.record(&self.event(action, Outcome::Done).on(target).under(Some(&rule)))
+        self.record(&self.event(action, Outcome::Done).on(target).under(Some(rule)))
     }
 
     /// Decides on what changes something, records it on stable storage, has it done and records how it ended.
@@ -215,7 +215,7 @@ impl Asked<'_> {
             target.authentication = Some(authentication);
         }
         let rule = self.granted(Grant::Ingest, action, &target)?;
-        self.record_synced(&self.event(action, Outcome::Begun).on(target.clone()).under(Some(&rule)))?;
+        self.record_synced(&self.event(action, Outcome::Begun).on(target.clone()).under(Some(&*rule)))?;
         // It is done though the caller hangs up.
         let settled = self.ingest(|answer| IngestRequest::Settle(intent, order, answer)).await;
         self.ended(action, target, &rule, settled)

@@ -135,7 +135,7 @@ impl Asked<'_> {
         let decision = self.policy().take(self.caller(), Grant::Manage, What::Everything);
         match decision {
             AccessDecision::Granted { rule } => {
-                let template = self.event(action, Outcome::Begun).under(Some(&rule));
+                let template = self.event(action, Outcome::Begun).under(Some(rule));
                 Ok(move |outcome| template.clone().ended(outcome))
             }
             AccessDecision::Refused(refusal) => Err(self.refused(action, Target::default(), refusal)),

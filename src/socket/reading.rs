@@ -6,7 +6,7 @@ use axum::{
     Extension,
     body::Body,
     extract::{Query, State, rejection::QueryRejection},
-    http::{HeaderMap, Response, StatusCode, header},
+    http::{HeaderMap, Response, StatusCode, Uri, header},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,10 @@ use crate::{
 /// How long a caller waits for Tray.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-#[derive(Deserialize)]
+/// What an answer has around a value, in bytes, but for the pointer to it.
+const ENVELOPE: usize = 512;
+
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FullQuery {
     /// A JSON pointer (RFC 6901) into Tray's answer: only that value is given.
@@ -128,16 +131,13 @@ async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery, known: &Known
     let metadata = &granted.record()?.metadata;
     let id = metadata.id;
     held::permitted(api, metadata)?;
-    let held = held::answerable(api, granted.secret()?)?;
-    match &held {
-        Some((held, standing)) if query.is_met_by(held, *standing) => {
-            return reveal(id, held, *standing, Source::Cache, query, known);
+    let was_held = match held::answerable(api, granted.secret()?)? {
+        Some((held, standing)) if query.is_met_by(&held, standing) => {
+            return reveal(id, held, standing, Source::Cache, query, known);
         }
         None if !query.asks_for_fresh() => return Err(ApiError::NotHeld),
-        _ => {}
-    }
-    let was_held = held.is_some();
-    drop(held);
+        held => held.is_some(),
+    };
     // Who asked is on record before: it goes on though they hang up.
     granted.begun()?;
     let refreshed = refreshed(api, id, None).await?;
@@ -153,7 +153,7 @@ async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery, known: &Known
     };
     let (held, standing) = held::open(api, metadata)?.ok_or(ApiError::NotHeld)?;
     if query.takes(standing) && (source == Source::Tray || query.is_met_by(&held, standing)) {
-        reveal(id, &held, standing, source, query, known)
+        reveal(id, held, standing, source, query, known)
     } else {
         // Tray has no other.
         Err(ApiError::Stale)
@@ -161,6 +161,11 @@ async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery, known: &Known
 }
 
 impl FullQuery {
+    pub(super) fn of(uri: &Uri) -> Result<Query<Self>, QueryRejection> {
+        // Most ask for nothing in particular: then there is nothing to take apart.
+        uri.query().map_or_else(|| Ok(Query(Self::default())), |_| Query::try_from_uri(uri))
+    }
+
     fn asks_for_fresh(&self) -> bool {
         self.max_age.is_some() || self.require_fresh
     }
@@ -241,10 +246,10 @@ async fn refresh_now(asked: &Asked<'_>, id: &str, rejected: Option<u64>) -> Resu
     granted.ended(answer).await
 }
 
-/// Puts the answer together in one buffer, around the text as Tray sent it.
+/// Puts the answer together, around the text as Tray sent it.
 fn reveal(
     id: AuthenticationId,
-    secret: &Secret,
+    secret: Secret,
     standing: Standing,
     source: Source,
     query: &FullQuery,
@@ -265,38 +270,37 @@ fn reveal(
         #[serde(skip_serializing_if = "Option::is_none")]
         value: Option<&'a RawValue>,
     }
-    if known.has(secret.revision) {
-        return Ok((secret.revision, None));
+    let Secret { revision, fetched_at, expires_at, body, .. } = secret;
+    if known.has(revision) {
+        return Ok((revision, None));
     }
-    let body = secret.body.expose_secret();
     let field = query.field.as_ref();
     let value = match field {
         Some(field) => {
-            let whole = serde_json::from_slice(body).map_err(|_| ApiError::CacheUnavailable)?;
+            let whole = serde_json::from_slice(body.expose_secret()).map_err(|_| ApiError::CacheUnavailable)?;
             Some(field.find(whole).ok_or(ApiError::BadRequest("the authentication has no such field"))?)
         }
         None => None,
     };
     let revealed = Revealed {
         id,
-        revision: secret.revision,
+        revision,
         source,
-        fetched_at: secret.fetched_at,
-        age_seconds: Timestamp::now().duration_since(secret.fetched_at).as_secs().max(0),
-        expires_at: secret.expires_at,
+        fetched_at,
+        age_seconds: Timestamp::now().duration_since(fetched_at).as_secs().max(0),
+        expires_at,
         stale: standing != Standing::Fresh,
         field,
         value,
     };
-    // Room for all of it at once: no smaller buffer with a part of the secret is left behind.
-    let mut buffer = Vec::with_capacity(body.len() + 1024);
-    serde_json::to_writer(&mut buffer, &revealed).map_err(|_| ApiError::CacheUnavailable)?;
-    if field.is_none() {
-        // The last member. It was JSON when it was sealed, and is as it was: to read it again would take as long as to open it.
-        buffer.pop();
-        buffer.extend_from_slice(b",\"authentication\":");
-        buffer.extend_from_slice(body);
-        buffer.push(b'}');
+    // Room for all of it at once, as a rule; a smaller buffer that it leaves behind is wiped by the allocator.
+    let mut answer = Vec::with_capacity(ENVELOPE + value.map_or(0, |value| value.get().len()));
+    serde_json::to_writer(&mut answer, &revealed).map_err(|_| ApiError::CacheUnavailable)?;
+    if field.is_some() {
+        return Ok((revision, Some(SecretBytes::new(answer))));
     }
-    Ok((secret.revision, Some(SecretBytes::new(buffer))))
+    // The last member. It was JSON when it was sealed, and is as it was: to read it again would take as long as to open it.
+    answer.pop();
+    answer.extend_from_slice(b",\"authentication\":");
+    Ok((revision, Some(body.between(&answer, b"}"))))
 }

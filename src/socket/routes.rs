@@ -21,7 +21,7 @@ use super::{
     answer::{self, ApiError},
     events::{self, Endless},
     explaining, ingest, listing, manage, metrics,
-    reading::{self, Question},
+    reading::{self, FullQuery, Question},
     refusals, standing,
 };
 use crate::{
@@ -68,7 +68,7 @@ impl Routes {
         // A read of a secret spends as long on its way through the router as on everything else: it goes past it.
         if let (&Method::GET, Some(id)) = (request.method(), full_path(request.uri().path())) {
             let begun = Instant::now();
-            let question = Question::of(id, Query::try_from_uri(request.uri()), request.headers());
+            let question = Question::of(id, FullQuery::of(request.uri()), request.headers());
             drop(request);
             let response = reading::answer(&self.api, caller, question).await;
             self.api.metrics.answered(FULL, "GET", response.status().as_u16(), begun.elapsed());
@@ -192,7 +192,7 @@ impl<'a> Asked<'a> {
     /// Records a decision on what names no authentication; an error unless it grants.
     pub(super) fn decided(&self, action: Action, decision: AccessDecision) -> Result<(), ApiError> {
         match decision {
-            AccessDecision::Granted { rule } => self.record(&self.event(action, Outcome::Done).under(Some(&rule))),
+            AccessDecision::Granted { rule } => self.record(&self.event(action, Outcome::Done).under(Some(rule))),
             AccessDecision::Refused(refusal) => Err(self.refused(action, Target::default(), refusal)),
         }
     }
@@ -348,7 +348,7 @@ impl<'a> Granted<'a> {
     /// Records that what was granted begins.
     pub(super) fn begun(&self) -> Result<(), ApiError> {
         let event = self.asked.event(self.action, Outcome::Begun).on(target(self.id, self.record.clone()));
-        self.asked.record(&event.under(Some(&self.rule)))
+        self.asked.record(&event.under(Some(Arc::clone(&self.rule))))
     }
 
     /// Whether it is granted still, after a wait.
@@ -369,7 +369,7 @@ impl<'a> Granted<'a> {
             Ok(_) => asked.event(action, Outcome::Done),
             Err(error) => asked.event(action, Outcome::Failed).because(error.message()),
         };
-        asked.record_together(event.on(target(id, record)).under(Some(&rule))).await?;
+        asked.record_together(event.on(target(id, record)).under(Some(rule))).await?;
         prepared
     }
 }

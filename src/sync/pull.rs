@@ -213,7 +213,8 @@ impl Worker {
     ) -> Result<Pulled, SyncError> {
         let (cache, id) = (&self.dependencies.cache, metadata.id);
         let Some(rule) = self.permitted(metadata).await? else { return Ok(Pulled::Withheld) };
-        let event = |outcome| Event::new(audit::Action::Pull, outcome).on(Target::of(metadata)).under(Some(&rule));
+        let event =
+            |outcome| Event::new(audit::Action::Pull, outcome).on(Target::of(metadata)).under(Some(rule.as_str()));
         if read == Read::Force {
             // It changes the credentials in Tray.
             let begun = event(Outcome::Begun).because("they have expired or were rejected: Tray is to refresh them");
