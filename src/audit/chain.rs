@@ -1,15 +1,10 @@
 //! The log's file, and where its chain stands.
 
-use std::{
-    fs::{File, Metadata},
-    io,
-    os::unix::fs::MetadataExt,
-    sync::Arc,
-};
+use std::{fs::File, io, os::fd::AsFd, path::Path, sync::Arc};
 
 use jiff::Timestamp;
 use rustix::{
-    fs::{FallocateFlags, fallocate},
+    fs::{AtFlags, CWD, FallocateFlags, StatxFlags, fallocate, statx},
     io::Errno,
 };
 
@@ -48,19 +43,31 @@ pub(super) struct Chain {
 /// Which file it is: as long as it is open, no other is the same.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId {
-    device: u64,
+    device: (u32, u32),
     inode: u64,
 }
 
-impl FileId {
-    pub(super) fn of(file: &File) -> io::Result<Self> {
-        Ok((&file.metadata()?).into())
-    }
+/// What is found where a file should be.
+pub(super) struct Found {
+    pub(super) id: FileId,
+    pub(super) len: u64,
 }
 
-impl From<&Metadata> for FileId {
-    fn from(found: &Metadata) -> Self {
-        Self { device: found.dev(), inode: found.ino() }
+impl Found {
+    /// Under a name, without following a link.
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        Self::look(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        Self::look(file, Path::new(""), AtFlags::EMPTY_PATH)
+    }
+
+    /// Does not ask for the times: of a file whose times were seen the next write has to set new ones (Linux 6.13).
+    fn look(directory: impl AsFd, path: &Path, flags: AtFlags) -> io::Result<Self> {
+        let found = statx(directory, path, flags, StatxFlags::INO | StatxFlags::SIZE)?;
+        let id = FileId { device: (found.stx_dev_major, found.stx_dev_minor), inode: found.stx_ino };
+        Ok(Self { id, len: found.stx_size })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Appends entries to the log, each chained to the one before.
 
 use std::{
-    fs::{self, File, Metadata},
+    fs::File,
     io, mem,
     os::unix::fs::FileExt,
     path::PathBuf,
@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 
 use super::{
     anchor::Anchor,
-    chain::{Alone, Chain, FileId},
+    chain::{Alone, Chain, Found},
     config::{Config, Sync},
     entry::Scribe,
     event::{Action, Event, Outcome},
@@ -137,16 +137,20 @@ impl AuditLog {
             }
         }
         loop {
-            if let Some(turn) = turn {
+            if let Some(turn) = turn.take() {
                 self.let_others_write().await;
                 self.write_waiting(queue);
                 drop(turn);
                 self.remove_old();
             }
-            tokio::select! {
-                biased;
-                written = written.wait() => return written.clone(),
-                () = queue.free() => turn = queue.turn(),
+            // INVARIANT: waited for from before the look, so that nothing is missed that comes after it.
+            let news = written.news();
+            if let Some(result) = written.get() {
+                return result.clone();
+            }
+            news.await;
+            if written.get().is_none() {
+                turn = queue.turn();
             }
         }
     }
@@ -296,13 +300,13 @@ impl AuditLog {
     fn take_turn(&self, chain: &mut Chain) -> Result<Alone, AuditError> {
         loop {
             let mut alone = Alone::with(&chain.file).map_err(|source| self.unwritable(source))?;
-            let there = match fs::symlink_metadata(&self.0.path) {
+            let there = match Found::at(&self.0.path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     // Another process may have died as it began a new segment.
                     drop(alone);
                     rotate::go_on(&self.0.directory, &self.0.scribe).map_err(|source| self.unwritable(source))?;
                     alone = Alone::with(&chain.file).map_err(|source| self.unwritable(source))?;
-                    fs::symlink_metadata(&self.0.path).map_err(|_| AuditError::Cut(self.0.path.clone()))?
+                    Found::at(&self.0.path).map_err(|_| AuditError::Cut(self.0.path.clone()))?
                 }
                 there => there.map_err(|source| self.unwritable(source))?,
             };
@@ -314,10 +318,10 @@ impl AuditLog {
 
     /// Goes on behind what another process has written since; `false` if it went on in another segment, whose lock is not
     /// ours.
-    fn catch_up(&self, chain: &mut Chain, there: &Metadata) -> Result<bool, AuditError> {
-        if FileId::from(there) != chain.id {
+    fn catch_up(&self, chain: &mut Chain, there: &Found) -> Result<bool, AuditError> {
+        if there.id != chain.id {
             let file = Arc::new(open_private(&self.0.path)?);
-            let id = FileId::of(&file).map_err(|source| self.unwritable(source))?;
+            let id = Found::of(&file).map_err(|source| self.unwritable(source))?.id;
             let Some(Head { first, time }) = Head::read(&file).map_err(|source| self.unwritable(source))? else {
                 return Err(AuditError::Foreign(self.0.path.clone()));
             };
@@ -329,7 +333,7 @@ impl AuditLog {
             chain.reserved.up_to = 0;
             return Ok(false);
         }
-        if there.len() == chain.end {
+        if there.len == chain.end {
             return Ok(true);
         }
         let tail = Tail::read(&chain.file).map_err(|source| self.unwritable(source))?;

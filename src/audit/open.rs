@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    chain::{Alone, Chain, FileId, Reserved},
+    chain::{Alone, Chain, Found, Reserved},
     config::Config,
     entry::Scribe,
     event::{Action, Event, Outcome},
@@ -96,8 +96,8 @@ impl AuditLog {
             let file = Arc::new(open_private(&path)?);
             let alone = Alone::with(&file).map_err(unwritable)?;
             // Another process may have put the next segment in its place meanwhile.
-            let id = FileId::of(&file).map_err(unwritable)?;
-            if std::fs::symlink_metadata(&path).is_ok_and(|there| FileId::from(&there) == id) {
+            let id = Found::of(&file).map_err(unwritable)?.id;
+            if Found::at(&path).is_ok_and(|there| there.id == id) {
                 break (file, id, alone);
             }
         };

@@ -3,17 +3,32 @@
 use std::{
     io, mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use tokio::sync::{Notify, SetOnce};
+use tokio::sync::{Notify, futures::Notified};
 
 use super::{event::Event, log::AuditError, segment::FILE_NAME};
 
 /// What became of a batch, once it is known.
-pub(super) type Written = Arc<SetOnce<Result<(), Arc<AuditError>>>>;
+#[derive(Default)]
+pub(super) struct Written {
+    result: OnceLock<Result<(), Arc<AuditError>>>,
+    news: Notify,
+}
+
+impl Written {
+    pub(super) fn get(&self) -> Option<&Result<(), Arc<AuditError>>> {
+        self.result.get()
+    }
+
+    /// Resolves when it is known, or somebody may be wanted to write the batch: each who waits for its entry waits for this.
+    pub(super) fn news(&self) -> Notified<'_> {
+        self.news.notified()
+    }
+}
 
 /// How many queues there are: threads beyond share them.
 const QUEUES: usize = 8;
@@ -37,11 +52,7 @@ impl Queues {
 
 /// Those that came since the last batch was taken.
 #[derive(Default)]
-pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
-    /// Told when one has written and more has come.
-    free: Notify,
-}
+pub(super) struct Queue(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
@@ -53,20 +64,21 @@ struct Waiting {
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) entries: Vec<Event>,
-    written: Written,
+    written: Arc<Written>,
 }
 
 impl Batch {
     pub(super) fn is_written(&self, written: Result<(), Arc<AuditError>>) {
         // It is empty: whoever takes the batch is the only one who fills it.
-        let _ = self.written.set(written);
+        let _ = self.written.result.set(written);
+        self.written.news.notify_waiters();
     }
 }
 
 impl Drop for Batch {
     /// Where whoever took it has panicked, nobody may wait for ever.
     fn drop(&mut self) {
-        if !self.entries.is_empty() && !self.written.initialized() {
+        if !self.entries.is_empty() && self.written.get().is_none() {
             let source = io::Error::other("what wrote it ended early");
             self.is_written(Err(Arc::new(AuditError::Unwritable { path: FILE_NAME.into(), source })));
         }
@@ -83,14 +95,14 @@ impl Drop for Turn<'_> {
         waiting.is_led = false;
         if !waiting.batch.entries.is_empty() {
             // INVARIANT: whoever waits asks for the turn after this. Where the one that is told goes, another is told.
-            self.0.free.notify_one();
+            waiting.batch.written.news.notify_one();
         }
     }
 }
 
 impl Queue {
     /// Has an entry wait; makes the caller the one who writes if nobody is.
-    pub(super) fn join(&self, event: Event) -> (Written, Option<Turn<'_>>) {
+    pub(super) fn join(&self, event: Event) -> (Arc<Written>, Option<Turn<'_>>) {
         let mut waiting = self.waiting();
         waiting.batch.entries.push(event);
         let written = Arc::clone(&waiting.batch.written);
@@ -113,11 +125,6 @@ impl Queue {
         Some(Turn(self))
     }
 
-    /// Resolves when somebody may be wanted to write: each who waits for its entry waits for this too.
-    pub(super) async fn free(&self) {
-        self.free.notified().await;
-    }
-
     /// What waits, if anything does.
     pub(super) fn take(&self) -> Option<Batch> {
         let batch = &mut self.waiting().batch;
@@ -126,6 +133,6 @@ impl Queue {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // A panic can't leave it half-changed.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    chain::{Alone, Chain, FileId, Reserved},
+    chain::{Alone, Chain, Found, Reserved},
     entry::Scribe,
     event::{Action, Event, Outcome},
     log::{AuditError, AuditLog},
@@ -81,7 +81,7 @@ impl AuditLog {
         let before = (chain.sequence, chain.mac);
         let (sequence, mac) = self.0.scribe.write(&mut line, before, [&event], self.0.generations.now());
         let unwritable = |source| self.unwritable(source);
-        let id = FileId::of(&file).map_err(unwritable)?;
+        let id = Found::of(&file).map_err(unwritable)?.id;
         chain.file.sync_data().map_err(unwritable)?;
         file.write_all_at(&line, 0).and_then(|()| file.sync_all()).map_err(unwritable)?;
         // INVARIANT: from here to the second rename, `go_on` ends what a crash cuts off.

@@ -13,6 +13,7 @@ use axum::{
     body::{Body, HttpBody},
     http::Request,
 };
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -72,7 +73,7 @@ pub(super) async fn serve(
 ) {
     let (stream, endless, answering) = (Stream::new(stream), Endless::default(), AtomicBool::new(false));
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let session = Session { caller: caller(), shutdown: shutdown.clone(), endless: endless.clone() };
+        let session = Session { caller: caller(), shutdown: &shutdown, endless: &endless };
         let (routes, answering) = (&routes, &answering);
         async move {
             Ok::<_, Infallible>(match with_whole_body(request, limits.body).await {
@@ -86,7 +87,6 @@ pub(super) async fn serve(
             })
         }
     });
-    let mut stop = shutdown.clone();
     let connection = http1::Builder::new()
         .timer(HeadTimer::new())
         .header_read_timeout(limits.head)
@@ -96,19 +96,32 @@ pub(super) async fn serve(
         .serve_connection(TokioIo::new(Patient::new(stream.clone(), limits.answer)), service);
     let is_busy = || answering.load(Ordering::Relaxed) || endless.is_set();
     tokio::pin!(connection);
+    let mut stop = shutdown.clone();
+    // Looked at when they are woken, and not whenever the connection goes on.
+    let ends: [BoxFuture<'_, End>; 2] = [
+        too_long(limits.connection, &endless).map(|()| End::TooLong).boxed(),
+        stop.requested().map(|()| End::Stop).boxed(),
+    ];
+    let mut ends = FuturesUnordered::from_iter(ends);
     // A connection that breaks concerns its caller alone, and the error may quote the request.
     tokio::select! {
         // INVARIANT: the connection first. Whether it is busy is looked at after it went on.
         biased;
         _ = connection.as_mut() => {}
         () = stream.hung_up(is_busy) => {}
-        () = too_long(limits.connection, &endless) => {}
-        () = stop.requested() => {
+        Some(end) = ends.next() => if end == End::Stop {
             connection.as_mut().graceful_shutdown();
             // A caller that does not read its answer must not hold up the stop.
             let _ = timeout(limits.drain, connection).await;
         }
     }
+}
+
+/// Why a connection ends that its caller goes on with.
+#[derive(PartialEq, Eq)]
+enum End {
+    TooLong,
+    Stop,
 }
 
 /// Reads the body before anything is decided: no route waits for a caller.

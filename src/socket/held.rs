@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 
 use super::{Api, answer::ApiError, routes::Asked};
-use crate::{authentication::Metadata, freshness::Standing, vault::Secret};
+use crate::{authentication::Metadata, freshness::Standing, policy::Policy, vault::Secret};
 
 /// What rules permit no more is about to be destroyed.
-pub(super) fn permitted(api: &Api, metadata: &Metadata) -> Result<(), ApiError> {
-    if api.policy.borrow().permits(metadata) { Ok(()) } else { Err(ApiError::NotHeld) }
+pub(super) fn permitted(policy: &Policy, metadata: &Metadata) -> Result<(), ApiError> {
+    if policy.permits(metadata) { Ok(()) } else { Err(ApiError::NotHeld) }
 }
 
 /// What is held, if anything is, and how fresh it is: never what Tray refused.

@@ -130,7 +130,7 @@ async fn read(asked: &Asked<'_>, Question { id, query, known }: &Question) -> Re
 async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery, known: &Known) -> Result<Content, ApiError> {
     let metadata = &granted.record()?.metadata;
     let id = metadata.id;
-    held::permitted(api, metadata)?;
+    granted.permitted()?;
     let was_held = match held::answerable(api, granted.secret()?)? {
         Some((held, standing)) if query.is_met_by(&held, standing) => {
             return reveal(id, held, standing, Source::Cache, query, known);
@@ -143,7 +143,7 @@ async fn find(api: &Api, granted: &Granted<'_>, query: &FullQuery, known: &Known
     let refreshed = refreshed(api, id, None).await?;
     // The rules may have changed meanwhile.
     granted.again()?;
-    held::permitted(api, metadata)?;
+    held::permitted(&api.policy.borrow(), metadata)?;
     let source = match refreshed {
         Refreshed::Pulled => Source::Tray,
         Refreshed::Current => Source::Cache,

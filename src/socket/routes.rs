@@ -20,7 +20,7 @@ use super::{
     Api,
     answer::{self, ApiError},
     events::{self, Endless},
-    explaining, ingest, listing, manage, metrics,
+    explaining, held, ingest, listing, manage, metrics,
     reading::{self, FullQuery, Question},
     refusals, standing,
 };
@@ -52,10 +52,10 @@ pub(super) struct Routes {
 }
 
 /// What is known of a request besides its text.
-pub(super) struct Session {
+pub(super) struct Session<'a> {
     pub(super) caller: Arc<Caller>,
-    pub(super) shutdown: Shutdown,
-    pub(super) endless: Endless,
+    pub(super) shutdown: &'a Shutdown,
+    pub(super) endless: &'a Endless,
 }
 
 impl Routes {
@@ -63,7 +63,7 @@ impl Routes {
         Self { router: TowerToHyperService::new(router(Arc::clone(&api))), api }
     }
 
-    pub(super) async fn answer(&self, mut request: Request<Body>, session: Session) -> Response<Body> {
+    pub(super) async fn answer(&self, mut request: Request<Body>, session: Session<'_>) -> Response<Body> {
         let Session { caller, shutdown, endless } = session;
         // A read of a secret spends as long on its way through the router as on everything else: it goes past it.
         if let (&Method::GET, Some(id)) = (request.method(), full_path(request.uri().path())) {
@@ -76,8 +76,8 @@ impl Routes {
         }
         let known = request.extensions_mut();
         known.insert(caller);
-        known.insert(shutdown);
-        known.insert(endless);
+        known.insert(shutdown.clone());
+        known.insert(endless.clone());
         match self.router.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -151,12 +151,13 @@ impl<'a> Asked<'a> {
 
     /// An error, which is recorded, while the vault is locked: nobody can be decided on, or answered.
     pub(super) fn unlocked(&self, action: Action, target: Target) -> Result<(), ApiError> {
-        if self.api.cache.keyring().is_unlocked() {
-            return Ok(());
-        }
+        if self.api.cache.keyring().is_unlocked() { Ok(()) } else { Err(self.locked(action, target)) }
+    }
+
+    fn locked(&self, action: Action, target: Target) -> ApiError {
         self.note_refusal(action, &target, "locked");
         let event = self.event(action, Outcome::Refused).on(target).because(ApiError::Locked.message());
-        Err(self.record(&event).err().unwrap_or(ApiError::Locked))
+        self.record(&event).err().unwrap_or(ApiError::Locked)
     }
 
     pub(super) fn event(&self, action: Action, outcome: Outcome) -> Event {
@@ -296,6 +297,8 @@ pub(super) struct Granted<'a> {
     /// What of it, if not all.
     part: Option<&'a Pointer>,
     id: AuthenticationId,
+    /// What granted it.
+    policy: Arc<Policy>,
     rule: Arc<str>,
     record: Option<Record>,
     /// Looked up with the record, where it was asked for.
@@ -311,7 +314,6 @@ impl<'a> Granted<'a> {
         action: Action,
         grant: Grant,
     ) -> Result<Self, ApiError> {
-        asked.unlocked(action, unknown(id))?;
         let found = match grant {
             Grant::Read => asked.api.cache.held(id).map(|held| held.map(|held| (held.record, held.sealed)).unzip()),
             _ => asked.api.cache.record(id).map(|record| (record, None)),
@@ -320,15 +322,17 @@ impl<'a> Granted<'a> {
         let (found, unreadable) = match found {
             Ok(found) => (found, None),
             Err(error @ CacheError::Damaged { .. }) => ((None, None), Some(Asked::unreadable(&error))),
+            Err(error) if error.is_locked() => return Err(asked.locked(action, unknown(id))),
             Err(error) => return Err(Asked::unreadable(&error)),
         };
         let (record, sealed) = found;
         // Whoever is not granted everything does not learn what there is not.
         let what = record.as_ref().map_or(What::Everything, |record| what(&record.metadata, part));
-        match (asked.policy().take(&asked.caller, grant, what), unreadable) {
+        let policy = asked.policy();
+        match (policy.take(&asked.caller, grant, what), unreadable) {
             (AccessDecision::Granted { .. }, Some(error)) => Err(error),
             (AccessDecision::Granted { rule }, None) => {
-                Ok(Self { asked, action, grant, part, id, rule, record, sealed: sealed.flatten() })
+                Ok(Self { asked, action, grant, part, id, policy, rule, record, sealed: sealed.flatten() })
             }
             (AccessDecision::Refused(refusal), _) => Err(asked.refused(action, target(id, record), refusal)),
         }
@@ -337,6 +341,11 @@ impl<'a> Granted<'a> {
     /// What is known of what was asked for.
     pub(super) fn record(&self) -> Result<&Record, ApiError> {
         self.record.as_ref().ok_or(ApiError::NotFound)
+    }
+
+    /// An error where the same policy does not permit that it is held.
+    pub(super) fn permitted(&self) -> Result<(), ApiError> {
+        held::permitted(&self.policy, &self.record()?.metadata)
     }
 
     /// The secret, opened now that it is granted; `None` if none is held.

@@ -120,7 +120,8 @@ impl Host {
     ) -> (StatusCode, String, Vec<u8>) {
         let routes = Routes::new(Arc::clone(&self.api));
         let request = Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
-        let session = Session { caller: caller(), shutdown: Tasks::default().shutdown(), endless: Endless::default() };
+        let (shutdown, endless) = (Tasks::default().shutdown(), Endless::default());
+        let session = Session { caller: caller(), shutdown: &shutdown, endless: &endless };
         let mut answer = std::pin::pin!(routes.answer(request, session));
         let answer = tokio::select! {
             answer = &mut answer => answer,

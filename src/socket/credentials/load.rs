@@ -75,7 +75,7 @@ impl<'a> Load<'a> {
         let record = self.api.cache.record(rule.authentication).map_err(|error| Asked::unreadable(&error))?;
         let metadata = record.ok_or(ApiError::NotFound)?.metadata;
         self.target = Target::of(&metadata);
-        held::permitted(self.api, &metadata)?;
+        held::permitted(&self.api.policy.borrow(), &metadata)?;
         match held::open(self.api, &metadata)?.ok_or(ApiError::NotHeld)? {
             (secret, Standing::Fresh | Standing::Stale) => {
                 content::make(rule, secret.body).map_err(|unfit| Withheld::failed(unfit.as_str()))

@@ -94,7 +94,7 @@ impl Bare {
         let process =
             Process::Known { unit: None, units: Vec::new(), names: vec!["shell".to_owned()], beside_guarded: false };
         let caller = Arc::new(Caller { uid, gids: vec![uid], process });
-        let session = Session { caller, shutdown: self.tasks.shutdown(), endless: Endless::default() };
+        let session = Session { caller, shutdown: &self.tasks.shutdown(), endless: &Endless::default() };
         let request = Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
         self.routes.answer(request, session).await
     }

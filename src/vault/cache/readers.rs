@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -37,6 +38,14 @@ struct Idle {
     changes: u64,
 }
 
+impl Idle {
+    /// The one that this thread had last, or any.
+    fn take(&mut self, thread: ThreadId) -> Option<Reader> {
+        let own = self.readers.iter().position(|reader| reader.last == thread);
+        own.map(|at| self.readers.swap_remove(at)).or_else(|| self.readers.pop())
+    }
+}
+
 /// A connection, and the read transaction that is open on it.
 ///
 /// The transaction is what costs: for each, SQLite takes and gives back locks, which are system calls, and finds out whether
@@ -44,6 +53,8 @@ struct Idle {
 /// but not for long: what anybody else does to the file is to be seen too.
 struct Reader {
     connection: Connection,
+    /// Who had it last: what it has in memory is near that one's core.
+    last: ThreadId,
     /// What its transaction sees, if one is open.
     snapshot: Option<Snapshot>,
     /// What its last transaction saw.
@@ -86,14 +97,16 @@ impl Readers {
     }
 
     fn lend<T>(&self, read: impl FnOnce(&mut Reader) -> Result<T, CacheError>) -> Result<T, CacheError> {
+        let thread = thread::current().id();
         let (lent, changes, closed) = {
             let mut idle = self.idle();
-            (idle.readers.pop(), idle.changes, idle.closed)
+            (idle.take(thread), idle.changes, idle.closed)
         };
         let mut reader = match lent {
             Some(reader) => reader,
             None => Reader::open(&self.path)?,
         };
+        reader.last = thread;
         reader.begin(changes)?;
         let result = read(&mut reader);
         let mut idle = self.idle();
@@ -142,7 +155,7 @@ impl Reader {
     fn open(path: &Path) -> Result<Self, CacheError> {
         let connection = open_reader(path)?;
         connection.pragma_update(None, "cache_size", PAGES)?;
-        Ok(Self { connection, snapshot: None, rows: Rows::default() })
+        Ok(Self { connection, last: thread::current().id(), snapshot: None, rows: Rows::default() })
     }
 
     /// Has a transaction open that began after so many changes.
