@@ -25,7 +25,7 @@ use tokio::sync::{
 use super::{
     Api,
     answer::{ApiError, REQUEST_ID},
-    routes::Asked,
+    asked::Asked,
 };
 use crate::{
     audit::{Action, Target},

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Api,
     answer::{self, ApiError},
-    routes::{Asked, Id, authorised},
+    asked::{Asked, Id, authorised},
 };
 use crate::{
     audit::Action,

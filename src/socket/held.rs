@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Api, answer::ApiError, routes::Asked};
+use super::{Api, answer::ApiError, asked::Asked};
 use crate::{authentication::Metadata, freshness::Standing, policy::Policy, vault::Secret};
 
 /// What rules permit no more is about to be destroyed.

@@ -20,7 +20,8 @@ use uuid::Uuid;
 use super::{
     Api,
     answer::{self, ApiError},
-    routes::{Asked, Route},
+    asked::Asked,
+    routes::Route,
 };
 use crate::{
     audit::{Action, Outcome, Target},

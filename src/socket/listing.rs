@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Api,
     answer::{self, ApiError},
-    routes::{Asked, Shown},
+    asked::Asked,
+    routes::Shown,
 };
 use crate::{
     audit::{Action, Target},

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Api,
     answer::{self, ApiError},
-    routes::{Asked, Route},
+    asked::Asked,
+    routes::Route,
 };
 use crate::{
     audit::{Action, Event, Outcome, Target},

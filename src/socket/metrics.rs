@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::{
     Api,
     answer::{self, ApiError},
-    routes::Asked,
+    asked::Asked,
     standing,
 };
 use crate::{

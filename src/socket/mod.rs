@@ -2,6 +2,7 @@
 //! policy names. `credentials.sock`: credentials for systemd. Each decision is audited before its answer.
 
 mod answer;
+mod asked;
 mod client;
 mod connection;
 mod credentials;

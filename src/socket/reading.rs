@@ -15,8 +15,9 @@ use serde_json::value::RawValue;
 use super::{
     Api,
     answer::{self, ApiError},
+    asked::{Asked, Granted, Id, parse_id},
     held,
-    routes::{Asked, Granted, Id, Shown, parse_id},
+    routes::Shown,
 };
 use crate::{
     audit::Action,

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Api, answer, routes::Asked};
+use super::{Api, answer, asked::Asked};
 use crate::{
     audit::{Action, Target},
     authentication::AuthenticationId,

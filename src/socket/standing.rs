@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{
     Api,
     answer::{self, ApiError},
-    routes::Asked,
+    asked::Asked,
 };
 use crate::{
     audit::{Action, Failure, Target},

@@ -8,7 +8,7 @@ use crate::{
     freshness::Standing,
     policy::{CredentialDecision, Policy, Refusal},
     secret::SecretBytes,
-    socket::{Api, answer::ApiError, held, routes::Asked},
+    socket::{Api, answer::ApiError, asked::Asked, held},
     system::{
         peer::Peer,
         process::{self, Process},
