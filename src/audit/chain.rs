@@ -9,6 +9,7 @@ use rustix::{
 };
 
 use super::{log::Failure, verify::MAC_LEN};
+use crate::system::write_out::write_out;
 
 /// How much room is kept behind the last entry, in bytes: some thousands of entries, so that reads go on when the disk is
 /// full.
@@ -85,6 +86,8 @@ impl Chain {
         if self.reserved.up_to.saturating_sub(self.end) >= RESERVE / 2 {
             return;
         }
+        // Little is left of it to wait for when this file is closed and synced, which all wait for who want to be answered.
+        write_out(&self.file);
         match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.end, RESERVE) {
             Ok(()) => self.reserved = Reserved { up_to: self.end + RESERVE, is_last: false },
             Err(error) => self.reserved.is_last = error == Errno::NOSPC || error == Errno::DQUOT,

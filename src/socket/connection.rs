@@ -17,10 +17,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::UnixStream,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{
@@ -65,13 +62,13 @@ impl Default for Limits {
 
 /// Answers one caller's requests until it hangs up, takes too long, or the daemon stops.
 pub(super) async fn serve(
-    stream: UnixStream,
+    stream: Stream,
     caller: impl Fn() -> Arc<Caller>,
     routes: Routes,
     shutdown: Shutdown,
     limits: Limits,
 ) {
-    let (stream, endless, answering) = (Stream::new(stream), Endless::default(), AtomicBool::new(false));
+    let (presence, endless, answering) = (stream.presence(), Endless::default(), AtomicBool::new(false));
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let session = Session { caller: caller(), shutdown: &shutdown, endless: &endless };
         let (routes, answering) = (&routes, &answering);
@@ -93,7 +90,7 @@ pub(super) async fn serve(
         .max_buf_size(HEAD_LIMIT)
         // A caller may say that it sends no more, and wait for its answer.
         .half_close(true)
-        .serve_connection(TokioIo::new(Patient::new(stream.clone(), limits.answer)), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, limits.answer)), service);
     let is_busy = || answering.load(Ordering::Relaxed) || endless.is_set();
     tokio::pin!(connection);
     let mut stop = shutdown.clone();
@@ -108,7 +105,7 @@ pub(super) async fn serve(
         // INVARIANT: the connection first. Whether it is busy is looked at after it went on.
         biased;
         _ = connection.as_mut() => {}
-        () = stream.hung_up(is_busy) => {}
+        () = presence.ends(is_busy) => {}
         Some(end) = ends.next() => if end == End::Stop {
             connection.as_mut().graceful_shutdown();
             // A caller that does not read its answer must not hold up the stop.

@@ -3,10 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    net::{UnixListener, UnixStream},
-    time::Instant,
-};
+use tokio::{net::UnixListener, time::Instant};
 
 use super::{
     Api, Endpoint,
@@ -14,6 +11,7 @@ use super::{
     peers::{Connected, Peers},
     places::{Place, Places},
     routes::Routes,
+    stream::Stream,
     workers::{Serving, Workers},
 };
 use crate::{
@@ -95,7 +93,7 @@ impl Server {
                     let open = (place, metrics.connected());
                     let (routes, shutdown) = (routes.clone(), shutdown.clone());
                     let serve = move |stream| -> Serving { Box::pin(serve(stream, peer, routes, shutdown, open)) };
-                    if let Err(error) = workers.serve(stream, serve) {
+                    if let Err(error) = stream.into_std().and_then(|stream| workers.serve(stream, serve)) {
                         tracing::warn!(%error, "a connection could not be served");
                     }
                 }
@@ -109,7 +107,7 @@ impl Server {
     }
 }
 
-async fn serve(stream: UnixStream, peer: Connected, routes: Routes, shutdown: Shutdown, open: (Place, Connection)) {
+async fn serve(stream: Stream, peer: Connected, routes: Routes, shutdown: Shutdown, open: (Place, Connection)) {
     connection::serve(stream, || peer.caller(), routes, shutdown, Limits::default()).await;
     drop(open);
 }

@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     io,
     num::NonZero,
-    os::unix::net::UnixStream as Accepted,
+    os::unix::net::UnixStream,
     pin::Pin,
     sync::{
         Arc,
@@ -16,11 +16,11 @@ use std::{
 };
 
 use tokio::{
-    net::UnixStream,
     sync::{Notify, mpsc, oneshot},
     task::{JoinSet, yield_now},
 };
 
+use super::stream::Stream;
 use crate::pulse::Beat;
 
 /// How many threads at most: what they do is over in microseconds.
@@ -37,11 +37,11 @@ const WAKE_UP: Duration = Duration::from_micros(50);
 pub(super) type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a connection is served by, once its stream belongs to the thread.
-type Serve = Box<dyn FnOnce(UnixStream) -> Serving + Send>;
+type Serve = Box<dyn FnOnce(Stream) -> Serving + Send>;
 
 /// What a thread is told.
 enum Job {
-    Serve(Accepted, Serve, Place),
+    Serve(UnixStream, Serve, Place),
     Beat(Beat),
 }
 
@@ -74,11 +74,11 @@ impl Workers {
     pub(super) fn serve(
         &self,
         stream: UnixStream,
-        serve: impl FnOnce(UnixStream) -> Serving + Send + 'static,
+        serve: impl FnOnce(Stream) -> Serving + Send + 'static,
     ) -> io::Result<()> {
         let idlest = self.0.iter().min_by_key(|worker| Arc::strong_count(&worker.load));
         let Some(worker) = idlest else { return Err(io::ErrorKind::NotFound.into()) };
-        let job = Job::Serve(stream.into_std()?, Box::new(serve), Arc::clone(&worker.load));
+        let job = Job::Serve(stream, Box::new(serve), Arc::clone(&worker.load));
         worker.jobs.send(job).map_err(|_| io::Error::other("a thread that answers has ended"))
     }
 
@@ -149,7 +149,7 @@ async fn serve_all(mut told: mpsc::UnboundedReceiver<Job>, lookout: Arc<Lookout>
             },
             Some(_) = open.join_next() => continue,
         };
-        match UnixStream::from_std(stream) {
+        match Stream::new(stream) {
             Ok(stream) => {
                 let mut served = serve(stream);
                 let lookout = Arc::clone(&lookout);

@@ -19,3 +19,5 @@ pub mod secret_memory;
 pub mod signals;
 pub mod stack;
 pub mod volatile;
+pub mod watched;
+pub mod write_out;

@@ -12,10 +12,19 @@ use tokio::{
 use super::*;
 use crate::{
     authentication::{Metadata, Owner},
-    socket::connection::{self, Limits},
+    socket::{
+        connection::{self, Limits},
+        stream::Stream,
+    },
     task::Tasks,
     vault::Write,
 };
+
+/// A caller's end, and the daemon's.
+fn pair() -> (UnixStream, Stream) {
+    let (near, far) = UnixStream::pair().unwrap();
+    (near, Stream::new(far.into_std().unwrap()).unwrap())
+}
 
 const SECRET: &str = "a-secret-that-nobody-may-read";
 
@@ -95,7 +104,7 @@ fn whatever_is_sent_is_answered_or_closed_and_no_secret_leaves() {
     let mut runner = TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&(malformed(), any::<bool>()), |(bytes, hangs_up)| {
         let answer = runtime.block_on(async {
-            let (mut near, far) = UnixStream::pair().unwrap();
+            let (mut near, far) = pair();
             near.write_all(&bytes).await.unwrap();
             if hangs_up {
                 near.shutdown().await.unwrap();
@@ -123,7 +132,7 @@ async fn who_hangs_up_while_it_waits_is_let_go() {
     for (path, says_so) in
         [format!("/v1/ingest/{INTENT}"), "/v1/events".to_owned()].iter().flat_map(|path| [(path, false), (path, true)])
     {
-        let (mut near, far) = UnixStream::pair().unwrap();
+        let (mut near, far) = pair();
         let (routes, shutdown) = (routes.clone(), tasks.shutdown());
         let serving = tokio::spawn(connection::serve(far, caller, routes, shutdown, Limits::default()));
         near.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
