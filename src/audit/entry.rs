@@ -1,6 +1,6 @@
 //! What an entry looks like, and what chains it to the one before.
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -23,14 +23,19 @@ use crate::{
 /// The version of an entry's form.
 const VERSION: u8 = 2;
 
-/// One line of the log, without its MAC.
+/// A line of the log begins so.
 #[derive(Serialize)]
-struct Entry<'a> {
+struct Start<'a> {
     v: u8,
     seq: u64,
     time: &'a str,
     /// Milliseconds since the machine was started: nobody sets that clock.
     boot_ms: u64,
+}
+
+/// What it says of an event.
+#[derive(Serialize)]
+struct Entry<'a> {
     session: Uuid,
     action: Action,
     outcome: Outcome,
@@ -61,17 +66,23 @@ struct Entry<'a> {
     /// SHA-256 of the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
+}
+
+/// And so it ends, but for its MAC.
+#[derive(Serialize)]
+struct End {
     /// The MAC of the entry before, where that is in another file.
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<String>,
     generations: Anchored,
 }
 
-/// What entries have in common that are written together.
-struct OfAll {
-    time: String,
-    since_boot: Duration,
-    generations: Anchored,
+/// What lines say of events: all that does not depend on the lines before them.
+#[derive(Default)]
+pub(super) struct Said {
+    text: Vec<u8>,
+    /// Where each ends in the text, and whether it begins a segment.
+    events: Vec<(usize, bool)>,
 }
 
 /// Writes the lines of one session.
@@ -92,26 +103,43 @@ impl Scribe {
         &self.key
     }
 
-    /// Appends the lines of entries that come after the one of this number and MAC; those of the last.
-    pub(super) fn write<'e>(
+    /// What lines say of these events.
+    pub(super) fn say<'e>(&self, events: impl IntoIterator<Item = &'e Event>) -> Said {
+        with_macs::<SHALLOW, _, _>([&self.fingerprint_key], |[names]| {
+            events.into_iter().fold(Said::default(), |mut said, event| {
+                append(&mut said.text, &self.entry(names, event));
+                said.events.push((said.text.len(), event.begins_segment()));
+                said
+            })
+        })
+    }
+
+    /// Appends the lines that say so and come after the one of this number and MAC; those of the last.
+    pub(super) fn write(
         &self,
         lines: &mut Vec<u8>,
         after: (u64, [u8; MAC_LEN]),
-        events: impl IntoIterator<Item = &'e Event>,
+        said: &Said,
         generations: Anchored,
     ) -> (u64, [u8; MAC_LEN]) {
-        let of_all = OfAll { time: Timestamp::now().to_string(), since_boot: since_boot(), generations };
-        with_macs::<SHALLOW, _, _>([&self.key, &self.fingerprint_key], |[chain, names]| {
-            events.into_iter().fold(after, |(last, before), event| {
-                let (sequence, start) = (last + 1, lines.len());
-                self.entry(lines, names, sequence, &before, event, &of_all);
+        let (time, boot_ms) =
+            (Timestamp::now().to_string(), u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX));
+        let mut text = 0;
+        with_macs::<SHALLOW, _, _>([&self.key], |[chain]| {
+            said.events.iter().fold(after, |(last, before), &(end, begins_segment)| {
+                let (seq, start) = (last + 1, lines.len());
+                append(lines, &Start { v: VERSION, seq, time: &time, boot_ms });
+                join(lines, |lines| lines.extend_from_slice(&said.text[text..end]));
+                text = end;
+                let after = begins_segment.then(|| hex(&before));
+                join(lines, |lines| append(lines, &End { after, generations }));
                 let mac = entry_mac(chain, &before, &lines[start..]);
                 // The brace at its end goes behind the MAC.
                 lines.pop();
                 lines.extend_from_slice(b",\"mac\":\"");
                 lines.extend_from_slice(hex(&mac).as_bytes());
                 lines.extend_from_slice(b"\"}\n");
-                (sequence, mac)
+                (seq, mac)
             })
         })
     }
@@ -121,21 +149,9 @@ impl Scribe {
         last_link(&self.key, lines)
     }
 
-    fn entry(
-        &self,
-        lines: &mut Vec<u8>,
-        names: &Macs,
-        sequence: u64,
-        before: &[u8; MAC_LEN],
-        event: &Event,
-        of_all: &OfAll,
-    ) {
+    fn entry<'a>(&self, names: &Macs, event: &'a Event) -> Entry<'a> {
         let owner = event.target.owner.as_ref();
-        let entry = Entry {
-            v: VERSION,
-            seq: sequence,
-            time: &of_all.time,
-            boot_ms: u64::try_from(of_all.since_boot.as_millis()).unwrap_or(u64::MAX),
+        Entry {
             session: self.session,
             action: event.action,
             outcome: event.outcome,
@@ -152,11 +168,7 @@ impl Scribe {
             slot: event.slot,
             epoch: event.epoch,
             digest: event.digest.as_ref().map(|digest| hex(digest)),
-            after: event.begins_segment().then(|| hex(before)),
-            generations: of_all.generations,
-        };
-        serde_json::to_writer(lines, &entry)
-            .unwrap_or_else(|_| unreachable!("an entry has string keys and plain values, and a vector takes all"));
+        }
     }
 
     fn owner<'a>(&self, names: &Macs, owner: &'a Owner) -> Cow<'a, str> {
@@ -174,6 +186,20 @@ impl Scribe {
             Identifiers::Fingerprint => Cow::Owned(hex(&names.of(&[kind, plain.as_bytes()])[..8])),
         }
     }
+}
+
+fn append(lines: &mut Vec<u8>, part: &impl Serialize) {
+    serde_json::to_writer(lines, part)
+        .unwrap_or_else(|_| unreachable!("each part has string keys and plain values, and a vector takes all"));
+}
+
+/// Makes one object of the one at the end of the lines and the one that is appended.
+fn join(lines: &mut Vec<u8>, append: impl FnOnce(&mut Vec<u8>)) {
+    // INVARIANT: neither is empty, so that a comma stands for the one's last brace and the other's first.
+    lines.pop();
+    let begin = lines.len();
+    append(lines);
+    lines[begin] = b',';
 }
 
 #[cfg(test)]
@@ -229,7 +255,7 @@ mod tests {
             let place = 0_u8;
             let found = || found_below((&raw const place).addr(), &traces);
             let meanwhile = with_macs::<SHALLOW, _, _>([&scribe.key], |_| found());
-            scribe.write(&mut Vec::new(), (7, [0; MAC_LEN]), [&event, &event], Anchored::default());
+            scribe.write(&mut Vec::new(), (7, [0; MAC_LEN]), &scribe.say([&event, &event]), Anchored::default());
             (meanwhile, found())
         };
         let found = thread::Builder::new().stack_size(1024 * 1024).spawn(write).expect("a thread").join();

@@ -16,7 +16,7 @@ use super::{
     anchor::Anchor,
     chain::{Alone, Chain, Found},
     config::{Config, Sync},
-    entry::Scribe,
+    entry::{Said, Scribe},
     event::{Action, Event, Outcome},
     generations::Generations,
     mirror::Mirror,
@@ -238,24 +238,30 @@ impl AuditLog {
 
     fn append(&self, event: &Event) -> Result<Arc<File>, AuditError> {
         self.0.queues.each().for_each(|queue| self.write_waiting(queue));
+        let (events, said) = (slice::from_ref(event), self.0.scribe.say([event]));
         let mut chain = self.chain();
-        let written =
-            self.append_noting(&mut chain, slice::from_ref(event)).and_then(|file| self.sync_if_all_are(file));
+        let written = self.append_said(&mut chain, events, &said).and_then(|file| self.sync_if_all_are(file));
         drop(chain);
         self.remove_old();
         written
     }
 
     fn write_waiting(&self, queue: &Queue) {
-        let mut chain = self.chain();
         let Some(batch) = queue.take() else { return };
-        let written = self.append_noting(&mut chain, &batch.entries).and_then(|file| self.sync_if_all_are(file));
+        // Others write meanwhile.
+        let said = self.0.scribe.say(&batch.entries);
+        let mut chain = self.chain_soon();
+        let written = self.append_said(&mut chain, &batch.entries, &said).and_then(|file| self.sync_if_all_are(file));
         drop(chain);
         batch.is_written(written.map(drop).map_err(Arc::new));
     }
 
     pub(super) fn append_noting(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
-        let written = self.append_to(chain, events);
+        self.append_said(chain, events, &self.0.scribe.say(events))
+    }
+
+    fn append_said(&self, chain: &mut Chain, events: &[Event], said: &Said) -> Result<Arc<File>, AuditError> {
+        let written = self.append_to(chain, events, said);
         chain.failure = written.as_ref().err().map(|error| Failure { reason: clauses(error), hint: error.hint() });
         chain.failures += written.as_ref().err().map_or(0, |_| events.len() as u64);
         written
@@ -266,15 +272,31 @@ impl AuditLog {
         self.0.chain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append_to(&self, chain: &mut Chain, events: &[Event]) -> Result<Arc<File>, AuditError> {
+    /// The chain, for which one who is about to have it looks out for a while.
+    fn chain_soon(&self) -> MutexGuard<'_, Chain> {
+        for _ in 0..LOOKS {
+            match self.0.chain.try_lock() {
+                Err(TryLockError::WouldBlock) => thread::yield_now(),
+                Ok(chain) => return chain,
+                Err(TryLockError::Poisoned(_)) => break,
+            }
+        }
+        self.chain()
+    }
+
+    fn append_to(&self, chain: &mut Chain, events: &[Event], said: &Said) -> Result<Arc<File>, AuditError> {
         let alone = self.take_turn(chain)?;
         chain.reserve();
         let mut lines = mem::take(&mut chain.lines);
         lines.clear();
         let torn = || Event::new(Action::Repair, Outcome::Done).because("a torn last line was cut off");
         let repair = chain.was_torn.then(torn);
-        let (before, events) = ((chain.sequence, chain.mac), || repair.iter().chain(events));
-        let (sequence, mac) = self.0.scribe.write(&mut lines, before, events(), self.0.generations.now());
+        let (scribe, generations, before) = (&self.0.scribe, self.0.generations.now(), (chain.sequence, chain.mac));
+        let before = match &repair {
+            Some(repair) => scribe.write(&mut lines, before, &scribe.say([repair]), generations),
+            None => before,
+        };
+        let (sequence, mac) = scribe.write(&mut lines, before, said, generations);
         // What a failed write left behind is overwritten, so that an entry is whole or not there.
         if let Err(source) = chain.file.write_all_at(&lines, chain.end) {
             // Best effort: if the cut fails as well, the next entry overwrites it or the next start cuts it.
@@ -289,7 +311,7 @@ impl AuditLog {
         lines.shrink_to(LINES);
         chain.lines = lines;
         drop(alone);
-        for (sequence, event) in (first..).zip(events()) {
+        for (sequence, event) in (first..).zip(repair.iter().chain(events)) {
             self.0.mirror.tell(sequence, event);
         }
         Ok(Arc::clone(&chain.file))

@@ -79,7 +79,8 @@ impl AuditLog {
         let file = open_private(&next)?;
         let (mut line, event) = (Vec::new(), Event::new(Action::BeginSegment, Outcome::Done));
         let before = (chain.sequence, chain.mac);
-        let (sequence, mac) = self.0.scribe.write(&mut line, before, [&event], self.0.generations.now());
+        let (sequence, mac) =
+            self.0.scribe.write(&mut line, before, &self.0.scribe.say([&event]), self.0.generations.now());
         let unwritable = |source| self.unwritable(source);
         let id = Found::of(&file).map_err(unwritable)?.id;
         chain.file.sync_data().map_err(unwritable)?;
