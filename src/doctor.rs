@@ -26,7 +26,7 @@ use crate::{
 
 /// Keys and tokens of some thousand end users, in bytes.
 const LOCKED_MEMORY: u64 = 8 * 1024 * 1024;
-/// Two for each connection of a busy host.
+/// Two or three for each connection of a busy host.
 const OPEN_FILES: u64 = 8_192;
 /// For the daemon's few directories, beside what else watches files here.
 const WATCHES: u64 = 1_024;

@@ -86,10 +86,13 @@ impl Chain {
         if self.reserved.up_to.saturating_sub(self.end) >= RESERVE / 2 {
             return;
         }
-        // Little is left of it to wait for when this file is closed and synced, which all wait for who want to be answered.
-        write_out(&self.file);
         match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.end, RESERVE) {
-            Ok(()) => self.reserved = Reserved { up_to: self.end + RESERVE, is_last: false },
+            Ok(()) => {
+                self.reserved = Reserved { up_to: self.end + RESERVE, is_last: false };
+                // Little is left of it to wait for when this file is closed and synced, which all wait for who want to be
+                // answered.
+                write_out(&self.file);
+            }
             Err(error) => self.reserved.is_last = error == Errno::NOSPC || error == Errno::DQUOT,
         }
     }

@@ -105,11 +105,18 @@ pub(super) async fn serve(
         // INVARIANT: the connection first. Whether it is busy is looked at after it went on.
         biased;
         _ = connection.as_mut() => {}
-        () = presence.ends(is_busy) => {}
+        () = presence.ends(&is_busy) => {}
         Some(end) = ends.next() => if end == End::Stop {
             connection.as_mut().graceful_shutdown();
             // A caller that does not read its answer must not hold up the stop.
-            let _ = timeout(limits.drain, connection).await;
+            let answered = async {
+                tokio::select! {
+                    biased;
+                    _ = connection => {}
+                    () = presence.ends(&is_busy) => {}
+                }
+            };
+            let _ = timeout(limits.drain, answered).await;
         }
     }
 }

@@ -62,13 +62,14 @@ impl Stream {
                 None => None,
             };
             match write(self.socket.get_ref()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match &mut room {
-                    Some(room) => room.clear_ready(),
-                    None => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Some(room) = &mut room {
+                        room.clear_ready();
+                    } else {
                         let again = self.socket.get_ref().try_clone()?;
                         self.full = Some(Watched::new(again, Interest::WRITABLE)?);
                     }
-                },
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 written => {
                     self.full = None;
@@ -217,7 +218,7 @@ mod tests {
         let (near, mut far) = pair();
         let mut near = Stream::new(near.into_std().expect("a socket")).expect("a socket");
         let (mut received, expected) = (Vec::new(), sent.clone());
-        let send = async move {
+        let sending = async move {
             let (head, rest) = sent.split_at(1_000);
             far.write_all(head).await.expect("it is open");
             assert!(far.full.is_none());
@@ -228,7 +229,7 @@ mod tests {
         let receive = async {
             near.read_to_end(&mut received).await.expect("it is open");
         };
-        tokio::join!(send, receive);
+        tokio::join!(sending, receive);
         assert!(received == expected);
     }
 }

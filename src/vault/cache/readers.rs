@@ -134,7 +134,7 @@ impl Readers {
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
-        // A panic can't leave the list half-changed: it is pushed to and popped from, no more.
+        // A panic can't leave the list half-changed: readers are added to it and taken from it, one at a time.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
