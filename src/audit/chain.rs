@@ -91,7 +91,7 @@ impl Chain {
                 self.reserved = Reserved { up_to: self.end + RESERVE, is_last: false };
                 // Little is left of it to wait for when this file is closed and synced, which all wait for who want to be
                 // answered.
-                write_out(&self.file);
+                write_out(&self.file, self.end);
             }
             Err(error) => self.reserved.is_last = error == Errno::NOSPC || error == Errno::DQUOT,
         }
