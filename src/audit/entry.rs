@@ -1,81 +1,25 @@
 //! What an entry looks like, and what chains it to the one before.
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
     config::Identifiers,
-    event::{Action, Actor, Event, Outcome},
+    event::{Actor, Event, Target},
     generations::Anchored,
+    members::Members,
     tail::{LastLines, Link, last_link},
     verify::{MAC_LEN, entry_mac},
 };
 use crate::{
-    authentication::{AuthenticationId, Owner, Principal},
-    crypto::{Macs, hex, hkdf_sha256, with_macs},
+    authentication::{AuthenticationId, Owner},
+    crypto::{Macs, hkdf_sha256, with_macs},
     secret::Key,
     system::{clock::since_boot, stack::SHALLOW},
 };
 
-/// The version of an entry's form.
-const VERSION: u8 = 2;
-
-/// A line of the log begins so.
-#[derive(Serialize)]
-struct Start<'a> {
-    v: u8,
-    seq: u64,
-    time: &'a str,
-    /// Milliseconds since the machine was started: nobody sets that clock.
-    boot_ms: u64,
-}
-
-/// What it says of an event.
-#[derive(Serialize)]
-struct Entry<'a> {
-    session: Uuid,
-    action: Action,
-    outcome: Outcome,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    actor: Option<&'a Actor>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authentication: Option<AuthenticationId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    principal: Option<Principal>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    owner: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    intent: Option<Uuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<Uuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    slot: Option<Uuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    epoch: Option<u32>,
-    /// SHA-256 of the configuration.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    digest: Option<String>,
-}
-
-/// And so it ends, but for its MAC.
-#[derive(Serialize)]
-struct End {
-    /// The MAC of the entry before, where that is in another file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<String>,
-    generations: Anchored,
-}
+/// A line of the log begins so: with the version of its form.
+const BEGINS: &[u8] = b"{\"v\":2";
 
 /// What lines say of events: all that does not depend on the lines before them.
 #[derive(Default)]
@@ -107,11 +51,74 @@ impl Scribe {
     pub(super) fn say<'e>(&self, events: impl IntoIterator<Item = &'e Event>) -> Said {
         with_macs::<SHALLOW, _, _>([&self.fingerprint_key], |[names]| {
             events.into_iter().fold(Said::default(), |mut said, event| {
-                append(&mut said.text, &self.entry(names, event));
+                self.say_one(names, event, &mut Members(&mut said.text));
                 said.events.push((said.text.len(), event.begins_segment()));
                 said
             })
         })
+    }
+
+    fn say_one(&self, names: &Macs, event: &Event, members: &mut Members<'_>) {
+        let Event { action, outcome, target, actor, reason, rule, request, count, slot, epoch, digest } = event;
+        let Target { authentication, owner, name, intent } = target;
+        members.id("session", self.session);
+        members.word("action", action.as_str());
+        members.word("outcome", outcome.as_str());
+        if let Some(reason) = reason {
+            members.value("reason", reason);
+        }
+        if let Some(rule) = rule {
+            members.value("rule", &**rule);
+        }
+        if let Some(Actor { uid, gid, unit }) = actor {
+            members.object("actor", |members| {
+                members.value("uid", uid);
+                members.value("gid", gid);
+                if let Some(unit) = unit {
+                    members.value("unit", unit);
+                }
+            });
+        }
+        if let Some(AuthenticationId(id)) = authentication {
+            members.id("authentication", *id);
+        }
+        if let Some(owner) = owner {
+            let kind: &[u8] = match owner {
+                Owner::EndUser { .. } => b"end user\0",
+                Owner::Workspace => b"workspace\0",
+            };
+            members.value("principal", &owner.principal());
+            self.identify(names, members, "owner", kind, owner.key());
+        }
+        if let Some(name) = name {
+            self.identify(names, members, "name", b"name\0", name);
+        }
+        if let Some(intent) = intent {
+            members.id("intent", *intent);
+        }
+        if let Some(request) = request {
+            members.id("request", *request);
+        }
+        if let Some(count) = count {
+            members.value("count", count);
+        }
+        if let Some(slot) = slot {
+            members.id("slot", *slot);
+        }
+        if let Some(epoch) = epoch {
+            members.value("epoch", epoch);
+        }
+        if let Some(digest) = digest {
+            members.hex("digest", digest);
+        }
+    }
+
+    /// Whom or what an entry names: plainly, or as the first 8 bytes of an HMAC, in hex.
+    fn identify(&self, names: &Macs, members: &mut Members<'_>, member: &'static str, kind: &[u8], plain: &str) {
+        match self.identifiers {
+            Identifiers::Plain => members.value(member, plain),
+            Identifiers::Fingerprint => members.hex(member, &names.of(&[kind, plain.as_bytes()])[..8]),
+        }
     }
 
     /// Appends the lines that say so and come after the one of this number and MAC; those of the last.
@@ -120,26 +127,37 @@ impl Scribe {
         lines: &mut Vec<u8>,
         after: (u64, [u8; MAC_LEN]),
         said: &Said,
-        generations: Anchored,
+        Anchored { cache, journal, epoch }: Anchored,
     ) -> (u64, [u8; MAC_LEN]) {
-        let (time, boot_ms) =
-            (Timestamp::now().to_string(), u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX));
+        let time = Timestamp::now().to_string();
+        // Nobody sets that clock.
+        let boot_ms = u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX);
         let mut text = 0;
         with_macs::<SHALLOW, _, _>([&self.key], |[chain]| {
             said.events.iter().fold(after, |(last, before), &(end, begins_segment)| {
-                let (seq, start) = (last + 1, lines.len());
-                append(lines, &Start { v: VERSION, seq, time: &time, boot_ms });
-                join(lines, |lines| lines.extend_from_slice(&said.text[text..end]));
+                let (sequence, start) = (last + 1, lines.len());
+                lines.extend_from_slice(BEGINS);
+                let mut members = Members(lines);
+                members.value("seq", &sequence);
+                members.value("time", &time);
+                members.value("boot_ms", &boot_ms);
+                members.0.extend_from_slice(&said.text[text..end]);
                 text = end;
-                let after = begins_segment.then(|| hex(&before));
-                join(lines, |lines| append(lines, &End { after, generations }));
-                let mac = entry_mac(chain, &before, &lines[start..]);
-                // The brace at its end goes behind the MAC.
-                lines.pop();
-                lines.extend_from_slice(b",\"mac\":\"");
-                lines.extend_from_slice(hex(&mac).as_bytes());
-                lines.extend_from_slice(b"\"}\n");
-                (seq, mac)
+                if begins_segment {
+                    members.hex("after", &before);
+                }
+                members.object("generations", |members| {
+                    members.value("cache", &cache);
+                    members.value("journal", &journal);
+                    members.value("epoch", &epoch);
+                });
+                // What is authenticated is the object without its MAC, which takes the place of the brace at its end.
+                members.0.push(b'}');
+                let mac = entry_mac(chain, &before, &members.0[start..]);
+                members.0.pop();
+                members.hex("mac", &mac);
+                members.0.extend_from_slice(b"}\n");
+                (sequence, mac)
             })
         })
     }
@@ -148,69 +166,18 @@ impl Scribe {
     pub(super) fn link(&self, lines: &LastLines) -> Option<Link> {
         last_link(&self.key, lines)
     }
-
-    fn entry<'a>(&self, names: &Macs, event: &'a Event) -> Entry<'a> {
-        let owner = event.target.owner.as_ref();
-        Entry {
-            session: self.session,
-            action: event.action,
-            outcome: event.outcome,
-            reason: event.reason,
-            rule: event.rule.as_deref(),
-            actor: event.actor.as_ref(),
-            authentication: event.target.authentication,
-            principal: owner.map(Owner::principal),
-            owner: owner.map(|owner| self.owner(names, owner)),
-            name: event.target.name.as_deref().map(|name| self.identifier(names, b"name\0", name)),
-            intent: event.target.intent,
-            request: event.request,
-            count: event.count,
-            slot: event.slot,
-            epoch: event.epoch,
-            digest: event.digest.as_ref().map(|digest| hex(digest)),
-        }
-    }
-
-    fn owner<'a>(&self, names: &Macs, owner: &'a Owner) -> Cow<'a, str> {
-        let kind: &[u8] = match owner {
-            Owner::EndUser { .. } => b"end user\0",
-            Owner::Workspace => b"workspace\0",
-        };
-        self.identifier(names, kind, owner.key())
-    }
-
-    /// Whom or what an entry names: plainly, or as the first 8 bytes of an HMAC, in hex.
-    fn identifier<'a>(&self, names: &Macs, kind: &[u8], plain: &'a str) -> Cow<'a, str> {
-        match self.identifiers {
-            Identifiers::Plain => Cow::Borrowed(plain),
-            Identifiers::Fingerprint => Cow::Owned(hex(&names.of(&[kind, plain.as_bytes()])[..8])),
-        }
-    }
-}
-
-fn append(lines: &mut Vec<u8>, part: &impl Serialize) {
-    serde_json::to_writer(lines, part)
-        .unwrap_or_else(|_| unreachable!("each part has string keys and plain values, and a vector takes all"));
-}
-
-/// Makes one object of the one at the end of the lines and the one that is appended.
-fn join(lines: &mut Vec<u8>, append: impl FnOnce(&mut Vec<u8>)) {
-    // INVARIANT: neither is empty, so that a comma stands for the one's last brace and the other's first.
-    lines.pop();
-    let begin = lines.len();
-    append(lines);
-    lines[begin] = b',';
 }
 
 #[cfg(test)]
 mod tests {
     use std::{fs::File, os::unix::fs::FileExt, thread};
 
+    use serde_json::{Value, json};
     use sha2::block_api::compress256;
 
     use super::*;
     use crate::{
-        audit::event::Target,
+        audit::{Action, Outcome},
         authentication::{ExternalUserId, UserId},
         crypto::tests::key,
     };
@@ -243,6 +210,52 @@ mod tests {
         File::open("/proc/self/mem").expect("a file").read_exact_at(&mut stack, start).expect("a stack");
         let at = traces.iter().filter_map(|trace| stack.windows(trace.len()).position(|bytes| bytes == trace));
         at.min().map(|at| stack.len() - at)
+    }
+
+    #[test]
+    fn a_line_says_so_and_escapes_what_does_not_come_from_here() {
+        let text = "\"a\\b\"\n\u{7f}ä";
+        let owner = Owner::EndUser { user_id: UserId(text.into()), external_user_id: ExternalUserId("x".into()) };
+        let target = Target {
+            authentication: Some(AuthenticationId(Uuid::nil())),
+            owner: Some(owner),
+            name: Some(text.into()),
+            intent: Some(Uuid::max()),
+        };
+        let actor = Actor { uid: 1, gid: u32::MAX, unit: Some(text.into()) };
+        let event = Event::new(Action::BeginSegment, Outcome::Done).on(target).by(actor).because("it's so");
+        let event = event.under(Some(text)).request(Uuid::max()).count(3).slot(Uuid::nil()).epoch(4).digest([0xab; 32]);
+        let mut scribe = Scribe::new(key(b"a key"), Identifiers::Plain);
+        let session = scribe.session.to_string();
+        let mut line = |identifiers, events: &[Event], nth| {
+            scribe.identifiers = identifiers;
+            let (mut lines, said) = (Vec::new(), scribe.say(events));
+            scribe.write(
+                &mut lines,
+                (u64::MAX - 2, [0xcd; MAC_LEN]),
+                &said,
+                Anchored { cache: 5, journal: 6, epoch: 7 },
+            );
+            let line = std::str::from_utf8(&lines).unwrap().lines().nth(nth).unwrap();
+            serde_json::from_str::<Value>(line).unwrap()
+        };
+        let mut whole = line(Identifiers::Plain, std::slice::from_ref(&event), 0);
+        let varying = ["time", "boot_ms", "mac"].map(|member| whole[member].take());
+        assert!(varying[0].is_string() && varying[1].is_u64() && varying[2].is_string());
+        let (nil, max) = (Uuid::nil().to_string(), Uuid::max().to_string());
+        let expected = json!({
+            "v": 2, "seq": u64::MAX - 1, "time": null, "boot_ms": null, "session": session,
+            "action": "audit.segment", "outcome": "done", "reason": "it's so", "rule": text,
+            "actor": { "uid": 1, "gid": u32::MAX, "unit": text }, "authentication": nil, "principal": "embedded",
+            "owner": text, "name": text, "intent": max, "request": max, "count": 3, "slot": nil, "epoch": 4,
+            "digest": "ab".repeat(32), "after": "cd".repeat(32),
+            "generations": { "cache": 5, "journal": 6, "epoch": 7 }, "mac": null,
+        });
+        assert_eq!(whole, expected);
+        let bare = Event::new(Action::Read, Outcome::Refused);
+        let second = line(Identifiers::Fingerprint, &[event, bare], 1);
+        assert_eq!((&second["seq"], &second["outcome"]), (&json!(u64::MAX), &json!("refused")));
+        assert_eq!(second.as_object().unwrap().len(), 9, "nothing of the one before: {second}");
     }
 
     #[test]

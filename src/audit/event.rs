@@ -168,8 +168,7 @@ impl Serialize for Action {
 }
 
 /// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It is about to be done; a later entry says how it ended.
     Begun,
@@ -194,14 +193,13 @@ impl Outcome {
 }
 
 /// A local caller, as the kernel names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     /// User id.
     pub uid: u32,
     /// Group id.
     pub gid: u32,
     /// The systemd unit, where the kernel could tell.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
 }
 

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// Where the databases tell theirs. Cheap to clone.
 #[derive(Clone, Default)]
@@ -20,7 +20,7 @@ pub struct Generations {
 }
 
 /// The generations at one time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Anchored {
     /// The cache's.

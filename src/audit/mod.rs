@@ -17,6 +17,7 @@ mod event;
 mod failures;
 mod generations;
 mod log;
+mod members;
 mod mirror;
 mod open;
 mod piece;
