@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    io::{self, IoSlice, Write},
+    io::{self, IoSlice},
     mem::MaybeUninit,
     net::Shutdown,
     os::unix::net::UnixStream,
@@ -12,7 +12,11 @@ use std::{
     time::Duration,
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     time::sleep,
@@ -51,18 +55,15 @@ impl Stream {
         Presence(Arc::clone(&self.socket))
     }
 
-    fn write(
-        &mut self,
-        context: &mut Context<'_>,
-        write: impl Fn(&UnixStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
+    fn write(&mut self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
             let mut room = match &self.full {
                 Some(full) => Some(ready!(full.poll_write_ready(context))?),
                 None => None,
             };
-            match write(self.socket.get_ref()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            // Where nobody is there any more, it is an error and no signal.
+            match sendmsg(self.socket.get_ref(), parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL) {
+                Err(Errno::AGAIN) => {
                     if let Some(room) = &mut room {
                         room.clear_ready();
                     } else {
@@ -70,8 +71,8 @@ impl Stream {
                         self.full = Some(Watched::new(again, Interest::WRITABLE)?);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                written => return Poll::Ready(written),
+                Err(Errno::INTR) => {}
+                written => return Poll::Ready(written.map_err(io::Error::from)),
             }
         }
     }
@@ -84,8 +85,8 @@ impl AsyncRead for Stream {
         let most = part.len();
         loop {
             let mut ready = ready!(self.socket.poll_read_ready(context))?;
-            match rustix::io::read(ready.get_ref(), &mut *part) {
-                Ok((read, _)) => {
+            match recv(ready.get_ref(), &mut *part, RecvFlags::empty()) {
+                Ok(((read, _), _)) => {
                     if read.len() < most {
                         // That was all, and the next look would find nothing; but for a caller that passes descriptors
                         // along, whose request may have to wait for more of it.
@@ -96,8 +97,8 @@ impl AsyncRead for Stream {
                     read.zeroize();
                     return Poll::Ready(Ok(()));
                 }
-                Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
@@ -106,7 +107,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.write(context, |mut socket| socket.write(bytes))
+        self.write(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -114,7 +115,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |mut socket| socket.write_vectored(parts))
+        self.write(context, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
