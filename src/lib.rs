@@ -35,6 +35,7 @@ pub mod freshness;
 pub mod ingest;
 mod lately;
 mod logging;
+mod members;
 pub mod metrics;
 pub mod offline;
 mod percent;

@@ -7,13 +7,13 @@ use super::{
     config::Identifiers,
     event::{Actor, Event, Target},
     generations::Anchored,
-    members::Members,
     tail::{LastLines, Link, last_link},
     verify::{MAC_LEN, entry_mac},
 };
 use crate::{
     authentication::{AuthenticationId, Owner},
     crypto::{Macs, hkdf_sha256, with_macs},
+    members::Members,
     secret::Key,
     system::{clock::since_boot, stack::SHALLOW},
 };

@@ -17,7 +17,6 @@ mod event;
 mod failures;
 mod generations;
 mod log;
-mod members;
 mod mirror;
 mod open;
 mod piece;

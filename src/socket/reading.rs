@@ -23,6 +23,7 @@ use crate::{
     audit::Action,
     authentication::AuthenticationId,
     freshness::Standing,
+    members::Members,
     pointer::Pointer,
     policy::{Caller, Grant},
     requests::{PartRequest, RefreshRequest, Refreshed},
@@ -256,52 +257,38 @@ fn reveal(
     query: &FullQuery,
     known: &Known,
 ) -> Result<Content, ApiError> {
-    #[derive(Serialize)]
-    struct Revealed<'a> {
-        id: AuthenticationId,
-        revision: u64,
-        source: Source,
-        fetched_at: Timestamp,
-        age_seconds: i64,
-        expires_at: Option<Timestamp>,
-        /// Expired, overdue, or known to be replaced in Tray and not pulled anew yet.
-        stale: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        field: Option<&'a Pointer>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        value: Option<&'a RawValue>,
-    }
     let Secret { revision, fetched_at, expires_at, body, .. } = secret;
     if known.has(revision) {
         return Ok((revision, None));
     }
-    let field = query.field.as_ref();
-    let value = match field {
+    let field = match &query.field {
         Some(field) => {
             let whole = serde_json::from_slice(body.expose_secret()).map_err(|_| ApiError::CacheUnavailable)?;
-            Some(field.find(whole).ok_or(ApiError::BadRequest("the authentication has no such field"))?)
+            let value: &RawValue =
+                field.find(whole).ok_or(ApiError::BadRequest("the authentication has no such field"))?;
+            Some((field, value))
         }
         None => None,
     };
-    let revealed = Revealed {
-        id,
-        revision,
-        source,
-        fetched_at,
-        age_seconds: Timestamp::now().duration_since(fetched_at).as_secs().max(0),
-        expires_at,
-        stale: standing != Standing::Fresh,
-        field,
-        value,
-    };
     // Room for all of it at once, as a rule; a smaller buffer that it leaves behind is wiped by the allocator.
-    let mut answer = Vec::with_capacity(ENVELOPE + value.map_or(0, |value| value.get().len()));
-    serde_json::to_writer(&mut answer, &revealed).map_err(|_| ApiError::CacheUnavailable)?;
-    if field.is_some() {
+    let mut answer = Vec::with_capacity(ENVELOPE + field.map_or(0, |(_, value)| value.get().len()));
+    answer.push(b'{');
+    let mut members = Members(&mut answer);
+    members.id("id", id.0);
+    members.value("revision", &revision);
+    members.value("source", &source);
+    members.value("fetched_at", &fetched_at);
+    members.value("age_seconds", &Timestamp::now().duration_since(fetched_at).as_secs().max(0));
+    members.value("expires_at", &expires_at);
+    // Expired, overdue, or known to be replaced in Tray and not pulled anew yet.
+    members.value("stale", &(standing != Standing::Fresh));
+    if let Some((field, value)) = field {
+        members.value("field", field);
+        members.value("value", value);
+        answer.push(b'}');
         return Ok((revision, Some(SecretBytes::new(answer))));
     }
-    // The last member. It was JSON when it was sealed, and is as it was: to read it again would take as long as to open it.
-    answer.pop();
-    answer.extend_from_slice(b",\"authentication\":");
+    // It was JSON when it was sealed, and is as it was: to read it again would take as long as to open it.
+    members.name("authentication");
     Ok((revision, Some(body.between(&answer, b"}"))))
 }

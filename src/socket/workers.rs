@@ -3,7 +3,7 @@
 
 use std::{
     future::poll_fn,
-    io,
+    io, mem,
     num::NonZero,
     os::unix::net::UnixStream,
     pin::Pin,
@@ -212,18 +212,24 @@ impl Lookout {
     async fn run(&self) {
         loop {
             self.begin.notified().await;
+            let mut is_idle = false;
             loop {
-                let now = self.now();
-                if self.is_wanted.swap(false, Ordering::Relaxed) {
-                    self.busy.store(now, Ordering::Relaxed);
-                } else if Duration::from_nanos(now - self.busy.load(Ordering::Relaxed)) >= LOOK_OUT {
-                    break;
+                let pays_off = self.pays_off.load(Ordering::Relaxed);
+                if self.is_wanted.swap(false, Ordering::Relaxed) && pays_off {
+                    // The clock is read once there is nothing to do.
+                    is_idle = false;
                 } else {
+                    let now = self.now();
+                    if !mem::replace(&mut is_idle, true) {
+                        self.busy.store(now, Ordering::Relaxed);
+                    } else if Duration::from_nanos(now - self.busy.load(Ordering::Relaxed)) >= LOOK_OUT {
+                        break;
+                    }
+                    if !pays_off {
+                        break;
+                    }
                     // Others on this core, who have something to do, go first.
                     thread::yield_now();
-                }
-                if !self.pays_off.load(Ordering::Relaxed) {
-                    break;
                 }
                 // Looks at the sockets, without waiting.
                 yield_now().await;
