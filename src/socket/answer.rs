@@ -205,7 +205,7 @@ fn with_headers(status: StatusCode, request: Uuid, content: Bytes) -> Response<B
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(id) = HeaderValue::try_from(request.to_string()) {
+    if let Ok(id) = HeaderValue::from_str(request.as_hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
         headers.insert(&REQUEST_ID, id);
     }
     response

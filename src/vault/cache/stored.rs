@@ -1,5 +1,7 @@
 //! A row as it is stored: what is sealed of it is still sealed.
 
+use std::hint;
+
 use jiff::Timestamp;
 use rusqlite::Row;
 
@@ -8,6 +10,9 @@ use super::schema::{self, unsigned};
 use super::{packed, records::column};
 use crate::authentication::AuthenticationId;
 use crate::vault::keyring::Keys;
+
+/// How much a processor fetches at once, in bytes.
+const LINE: usize = 64;
 
 /// The plain columns of a record.
 pub(super) struct Plain {
@@ -25,8 +30,11 @@ pub(super) struct Plain {
 pub(super) struct Stored {
     id: AuthenticationId,
     plain: Plain,
-    metadata: Vec<u8>,
-    secret: Option<Vec<u8>>,
+    /// The metadata and, if one is held, the secret behind them: one place in memory, which is far from the processor as a
+    /// rule.
+    sealed: Box<[u8]>,
+    metadata_len: usize,
+    has_secret: bool,
 }
 
 impl Plain {
@@ -70,8 +78,10 @@ pub(super) fn open_record(row: &Row<'_>, keys: &Keys, id: AuthenticationId) -> O
 impl Stored {
     /// `None` if any of the columns isn't what was written, as far as that can be told without the keys.
     pub(super) fn of(row: &Row<'_>, id: AuthenticationId) -> Option<Self> {
-        let blob = |column| row.get_ref(column).ok()?.as_blob_or_null().ok().map(|blob| blob.map(<[u8]>::to_vec));
-        Some(Self { id, plain: Plain::of(row)?, metadata: blob(column::METADATA)??, secret: blob(column::SECRET)? })
+        let blob = |column| row.get_ref(column).ok()?.as_blob_or_null().ok();
+        let (metadata, secret) = (blob(column::METADATA)??, blob(column::SECRET)?);
+        let sealed = [metadata, secret.unwrap_or_default()].concat().into();
+        Some(Self { id, plain: Plain::of(row)?, sealed, metadata_len: metadata.len(), has_secret: secret.is_some() })
     }
 
     pub(super) fn id(&self) -> AuthenticationId {
@@ -79,22 +89,27 @@ impl Stored {
     }
 
     pub(super) fn has_secret(&self) -> bool {
-        self.secret.is_some()
+        self.has_secret
     }
 
     /// How much memory it takes, nearly, in bytes.
     pub(super) fn size(&self) -> usize {
-        size_of::<Self>() + self.metadata.len() + self.secret.as_ref().map_or(0, Vec::len)
+        size_of::<Self>() + self.sealed.len()
     }
 
     /// The record, or `None` if it isn't what was written.
     pub(super) fn record(&self, keys: &Keys) -> Option<Record> {
-        self.plain.record(keys, self.id, &self.metadata)
+        // The processor fetches all of it while the first part is opened.
+        self.sealed.iter().step_by(LINE).for_each(|byte| {
+            hint::black_box(*byte);
+        });
+        self.plain.record(keys, self.id, &self.sealed[..self.metadata_len])
     }
 
     /// The secret, or `None` if none is held, or it or what is authenticated with it isn't what was written.
     pub(super) fn open(&self, keys: &Keys) -> Option<Secret> {
         let Plain { state, revision, fetched_at, expires_at, .. } = self.plain;
+        let secret = self.has_secret.then(|| &self.sealed[self.metadata_len..])?;
         let times = [fetched_at?, expires_at.unwrap_or_default()];
         let times = if expires_at.is_some() { &times[..] } else { &times[..1] };
         Some(Secret {
@@ -102,7 +117,7 @@ impl Stored {
             fetched_at: time(times[0])?,
             expires_at: optional_time(expires_at)?,
             state,
-            body: keys.open(&schema::secret_place(&self.id, revision, times), self.secret.as_ref()?).ok()?,
+            body: keys.open(&schema::secret_place(&self.id, revision, times), secret).ok()?,
         })
     }
 }
@@ -133,6 +148,6 @@ impl Stored {
             fetched_at: None,
             expires_at: None,
         };
-        Self { id, plain, metadata: vec![0; bytes], secret: None }
+        Self { id, plain, sealed: vec![0; bytes].into(), metadata_len: bytes, has_secret: false }
     }
 }
