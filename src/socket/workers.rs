@@ -212,7 +212,8 @@ impl Lookout {
     async fn run(&self) {
         loop {
             self.begin.notified().await;
-            let mut is_idle = false;
+            // What began it may have been done with since.
+            let mut is_idle = !self.is_wanted.load(Ordering::Relaxed);
             loop {
                 let pays_off = self.pays_off.load(Ordering::Relaxed);
                 if self.is_wanted.swap(false, Ordering::Relaxed) && pays_off {
@@ -235,5 +236,27 @@ impl Lookout {
                 yield_now().await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_looked_out_for_once_more_without_having_been_there() {
+        let lookout = Lookout::new();
+        lookout.pays_off.store(true, Ordering::Relaxed);
+        thread::sleep(LOOK_OUT);
+        let mut running = Box::pin(lookout.run());
+        // It was begun for one that was seen to before.
+        lookout.begin.notify_one();
+        assert!(futures_util::poll!(&mut running).is_pending());
+        assert_eq!(lookout.busy.load(Ordering::Relaxed), 0);
+        lookout.want();
+        for _ in 0..2 {
+            assert!(futures_util::poll!(&mut running).is_pending());
+        }
+        assert_ne!(lookout.busy.load(Ordering::Relaxed), 0, "from when there was nothing to do");
     }
 }
