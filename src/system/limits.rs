@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Permits as many open files as the hard limit does: each connection is two, and one more while an answer does not fit, and the soft limit is 1,024 for the sake of
-/// programs that use select(2).
+/// Permits as many open files as the hard limit does: each connection is two, and one more while an answer does not fit, and
+/// the soft limit is 1,024 for the sake of programs that use select(2).
 pub fn raise_open_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
