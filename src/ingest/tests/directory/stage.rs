@@ -25,6 +25,10 @@ use crate::{
     vault::{Locked, UnlockKey},
 };
 
+/// What a crash cut off after it was committed as sent, and before it was, is sent again after this time: well within the
+/// patience with which one waits for it.
+const SETTLE: Duration = Duration::from_secs(2);
+
 pub(super) struct Stage {
     host: Host,
     run: Option<Run>,
@@ -39,7 +43,7 @@ pub(super) struct Stage {
     names: usize,
     seeded: usize,
     /// What Tray runs on; the last, so that it ends after what asks it.
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 /// An ingest on a runtime of its own: when that is shut down, nothing of it goes on.
@@ -61,7 +65,7 @@ fn runtime() -> Runtime {
 impl Stage {
     pub(super) fn new() -> Self {
         let runtime = runtime();
-        let host = runtime.block_on(Host::new());
+        let host = Host { settle: SETTLE, ..runtime.block_on(Host::new()) };
         let seeded = host.emulator.world().authentications().len();
         let mut stage = Self {
             host,
@@ -73,7 +77,7 @@ impl Stage {
             gone: Vec::new(),
             names: 0,
             seeded: seeded + OWNERS,
-            _runtime: runtime,
+            runtime,
         };
         for owner in 0..OWNERS {
             stage.updated[owner] = stage.in_tray(owner);

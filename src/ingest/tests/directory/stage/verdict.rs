@@ -13,7 +13,7 @@ use super::{
     super::{super::CANARY, model::End, operations::OWNERS},
     Stage, pause,
 };
-use crate::emulator::Account;
+use crate::{emulator::Account, ingest::intent::Unfinished};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -34,7 +34,8 @@ impl Stage {
         }
         let (expected, found) = (self.expected(), self.found());
         if expected != found {
-            return Err(format!("expected outcomes {expected:#?}\nfound {found:#?}"));
+            let unfinished = self.unfinished();
+            return Err(format!("expected outcomes {expected:#?}\nfound {found:#?}\nin the journal {unfinished:#?}"));
         }
         self.upstream()?;
         self.nothing_else()?;
@@ -86,6 +87,14 @@ impl Stage {
             (file(&reason), End::Reason(lines.unwrap_or_else(|| kind(&reason))))
         });
         receipts.chain(reasons).collect()
+    }
+
+    /// What is not at its end: its file's name, and how far it came.
+    fn unfinished(&self) -> Vec<(String, String)> {
+        let journal = (self.host.dependencies)().journal;
+        let contents = self.runtime.block_on(journal.contents()).expect("readable");
+        let stage = |one: &Unfinished| format!("{one:?}").split(['(', ' ']).next().unwrap_or_default().to_owned();
+        contents.unfinished.iter().map(|one| (one.slip().file.clone(), stage(one))).collect()
     }
 
     fn upstream(&self) -> Result<(), String> {
