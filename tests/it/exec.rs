@@ -11,16 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    fs::{Mode, OFlags, open},
-    process::{Pid, Signal, kill_process},
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use trayvault::emulator::Alteration;
 use uuid::Uuid;
 
-use crate::support::{House, OPEN};
+use crate::{
+    support::{House, OPEN},
+    terminal::terminal,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trayvault");
 
@@ -302,13 +301,10 @@ fn a_key_of_the_terminal_reaches_the_command_once() {
         "trap 'echo INT >> {log}' INT; trap 'exit 5' TERM; echo ready > {log}; while :; do sleep 0.05; done",
         log = got.display()
     );
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
-    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("the other side of it");
-    let name = ptsname(&terminal, Vec::new()).expect("its name");
-    let side = open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).expect("the other side");
+    let (terminal, side) = terminal();
     let mut command = house.command(Path::new("setsid"));
     command.args(["--ctty", "--wait", PROGRAM, "exec"]).args(&options).args(["--", "sh", "-c", &script]);
-    command.stdin(fs::File::from(side));
+    command.stdin(side);
     let mut running = Running::new(&house, command);
     written(&got, |got| got.contains("ready"));
     // Ctrl-C.

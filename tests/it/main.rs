@@ -33,5 +33,7 @@ mod socket;
 mod support;
 mod sync;
 mod systemd;
+mod terminal;
+mod top;
 mod whole_way;
 mod withdrawn;

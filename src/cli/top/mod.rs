@@ -23,6 +23,10 @@ use ratatui::{
     DefaultTerminal,
     crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
 };
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 use serde::Deserialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -78,6 +82,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let connected = Arc::new(Connected { configured, socket });
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT, SIGHUP] {
+        // The second one ends it whatever it does.
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     // A variable that is there and empty does not count (no-color.org).
@@ -106,7 +112,7 @@ impl Shown {
             Asking { connected: Arc::clone(&self.connected), interval: self.state.interval, tell: tell.clone() };
         // It ends with the other ends of its channels, or with the process: an answer is not waited for.
         std::thread::Builder::new().name("asking".to_owned()).spawn(move || asking.run(&orders))?;
-        let mut drawn: Option<Instant> = None;
+        let (mut drawn, mut is_more): (Option<Instant>, bool) = (None, false);
         while !stop.load(Ordering::Relaxed) {
             let mut is_new = drawn.is_none_or(|at| at.elapsed() >= Duration::from_secs(1));
             while let Ok(news) = hear.try_recv() {
@@ -117,7 +123,12 @@ impl Shown {
                 self.draw()?;
                 drawn = Some(Instant::now());
             }
-            if !event::poll(GLANCE)? {
+            if is_gone(if is_more { Duration::ZERO } else { GLANCE })? {
+                // Nobody sees how it ends.
+                return Ok(());
+            }
+            is_more = event::poll(Duration::ZERO)?;
+            if !is_more {
                 continue;
             }
             let key = match event::read()? {
@@ -145,6 +156,22 @@ impl Shown {
         let Self { terminal, state, .. } = self;
         terminal.draw(|frame| view::draw(state, Timestamp::now(), frame))?;
         Ok(())
+    }
+}
+
+/// Waits for a key for so long at most. `true` if the terminal was hung up: crossterm would read its end again and again, and
+/// never return.
+fn is_gone(wait: Duration) -> Result<bool, Failure> {
+    let stdin = io::stdin();
+    let mut looked = [PollFd::new(&stdin, PollFlags::IN)];
+    let wait = Timespec::try_from(wait).unwrap_or_default();
+    match poll(&mut looked, Some(&wait)) {
+        // A signal: of those that end it, or of a new size.
+        Err(Errno::INTR) => Ok(false),
+        looking => {
+            looking.map_err(io::Error::from)?;
+            Ok(looked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
+        }
     }
 }
 
