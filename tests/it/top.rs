@@ -32,6 +32,7 @@ fn it_ends_when_its_terminal_is_hung_up() {
             let read = ours.read(&mut part).expect("what it shows");
             seen.extend_from_slice(&part[..read]);
         }
+        house.capture("the terminal of top", &seen);
         drop(ours);
         let deadline = Instant::now() + PATIENCE;
         while child.try_wait().expect("a child").is_none() {
